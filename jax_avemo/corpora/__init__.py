@@ -1,0 +1,1 @@
+"""Readers: how each corpus lies on disk, turned into Recordings."""

@@ -1,0 +1,1 @@
+"""From Recordings to stored Clips, and from Clips to Batches."""

@@ -1,0 +1,1 @@
+"""Containers, frames, sound and faces."""

@@ -1,0 +1,1 @@
+"""Losses and how task gradients are weighed."""

@@ -1,0 +1,39 @@
+"""What each part of the method buys: the headline experiment with at most five fields changed.
+
+    python -m jax_avemo.main --config=configs/ablations.py:NAME[,SIZE]
+
+`--config=configs/ablations.py:audio_only` runs at the size the machine has,
+`...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jax_avemo.config import AUTO, make_config
+from jax_avemo.errors import UserError
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "audio_only": {"model.modalities": ("audio",), "train.modality_dropout": 0.0},
+    "video_only": {"model.modalities": ("video",), "train.modality_dropout": 0.0},
+    "fusion_only": {"model.decouple": False},
+    "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
+    "marginal": {"objective.coupling": "marginal"},
+    "hsic": {"objective.coupling": "hsic"},
+    "orthogonality": {"objective.coupling": "none"},
+    "no_coordinate_attention": {"model.coordinate_attention": False},
+    "no_audio_self_attention": {"model.audio_self_attention": False},
+    "no_embedded_self_attention": {"model.embedded_self_attention": False},
+    "one_sequence_lstm": {"model.fusion": "lstm_concat"},
+    "fixed_weights": {"objective.balancer": "fixed"},
+    "uncertainty": {"objective.balancer": "uncertainty"},
+    "no_modality_dropout": {"train.modality_dropout": 0.0},
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """The config of an ablation; `argument` is NAME or NAME,SIZE."""
+    name, _, size = argument.partition(",")
+    if name not in ABLATIONS:
+        raise UserError(f"no ablation '{name}'; there are {', '.join(ABLATIONS)}")
+    return make_config(name, size or AUTO, ABLATIONS[name])

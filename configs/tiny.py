@@ -1,0 +1,15 @@
+"""The smallest run that touches every part: seconds, for tests and for trying a change.
+
+    python -m jax_avemo.main --config=configs/tiny.py
+
+Six synthetic actors, two passes over their clips; the figures mean nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from jax_avemo.config import make_config
+
+
+def get_config(size: str = "tiny") -> ConfigDict:
+    """The config at one size."""
+    return make_config("tiny", size)

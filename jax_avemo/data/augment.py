@@ -1,0 +1,114 @@
+"""How a training clip is varied; every change is equal over a clip's frames."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy.random import Generator
+
+CROP_SHARE = 0.875
+"""The share of a stored crop's side that is fed; the margin leaves room to shift and rotate."""
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Strengths; see the `augment` fields of `jax_avemo.config`."""
+
+    flip: float
+    colour: float
+    grey: float
+    erase: float
+    zoom: float
+    rotate: float
+    gain_db: float
+    noise: float
+    speed: float
+    recombine: float
+
+
+def crop_matrix(
+    stored: int, fed: int, *, zoom: float = 1.0, degrees: float = 0.0, shift=(0.0, 0.0), flip=False
+) -> Float[np.ndarray, "2 3"]:
+    """The affine map from a fed frame's pixels to a stored crop's pixels.
+
+    Args:
+      stored, fed: sides in px.
+      zoom: above 1 the face grows.
+      degrees: rotation about the middle.
+      shift: of the middle, in shares of the stored side (x, y).
+      flip: mirror left and right.
+    """
+    scale = stored * CROP_SHARE / fed / zoom
+    angle = np.deg2rad(degrees)
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    if flip:
+        linear[:, 0] *= -1
+    middle_fed = np.full(2, (fed - 1) / 2)
+    middle_stored = np.full(2, (stored - 1) / 2) + stored * np.asarray(shift)
+    return np.column_stack([linear, middle_stored - linear @ middle_fed])
+
+
+def crop(frames: UInt8[np.ndarray, "F S S 3"], fed: int, matrix: np.ndarray) -> np.ndarray:
+    """Cut `frames` by `crop_matrix`; uint8 [F, fed, fed, 3]."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    cut = np.empty((len(frames), fed, fed, 3), np.uint8)
+    for index, frame in enumerate(frames):
+        cv2.warpAffine(
+            frame, matrix, (fed, fed), cut[index], flags, borderMode=cv2.BORDER_REPLICATE
+        )
+    return cut
+
+
+def random_crop_matrix(
+    stored: int, fed: int, options: AugmentOptions, rng: Generator
+) -> Float[np.ndarray, "2 3"]:
+    """A random flip, zoom, rotation and shift within the stored margin."""
+    margin = (1 - CROP_SHARE) / 2
+    return crop_matrix(
+        stored,
+        fed,
+        zoom=1 + rng.uniform(-options.zoom, options.zoom),
+        degrees=rng.uniform(-options.rotate, options.rotate),
+        shift=rng.uniform(-margin, margin, 2) * 0.6,
+        flip=rng.random() < options.flip,
+    )
+
+
+def recolour(
+    frames: UInt8[np.ndarray, "F H W 3"], options: AugmentOptions, rng: Generator
+) -> UInt8[np.ndarray, "F H W 3"]:
+    """Brightness, tint, contrast, grey and an erased square."""
+    strength = options.colour
+    gain = 1 + strength * (rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3) - 1)
+    offset = strength * rng.uniform(-15, 15)
+    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
+    frames = np.stack([cv2.LUT(frame, table[None]) for frame in frames])
+    if rng.random() < options.grey:
+        frames = np.repeat(frames.mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    if rng.random() < options.erase:
+        side = frames.shape[1] // 4
+        top, left = rng.integers(0, frames.shape[1] - side + 1, 2)
+        frames[:, top : top + side, left : left + side] = 128
+    return frames
+
+
+def change_speed(audio: Float[np.ndarray, " N"], speed: float) -> Float[np.ndarray, " M"]:
+    """Play `audio` `speed` times as fast (pitch and formants move too), by linear interpolation."""
+    positions = np.arange(0, len(audio) - 1, speed)
+    return np.interp(positions, np.arange(len(audio)), audio).astype(np.float32)
+
+
+def vary_sound(
+    audio: Float[np.ndarray, " N"], options: AugmentOptions, rng: Generator
+) -> Float[np.ndarray, " N"]:
+    """Level and added noise (white to low-passed, 10 to 30 dB below the sound)."""
+    audio = audio * np.float32(10 ** (rng.normal(0, options.gain_db) / 20))
+    if rng.random() < options.noise and len(audio):
+        noise = rng.standard_normal(len(audio), np.float32)
+        colour = rng.uniform(0, 0.9)
+        noise[1:] += np.float32(colour) * noise[:-1]
+        level = np.sqrt(np.mean(audio**2)) * 10 ** (-rng.uniform(10, 30) / 20)
+        audio = audio + noise * np.float32(level / (noise.std() + 1e-9))
+    return np.clip(audio, -1, 1)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, DTypeLike, Float
 
 SHORTEST_PERIOD_SECONDS = 0.1
 LONGEST_PERIOD_SECONDS = 100.0
@@ -62,6 +62,8 @@ class SelfAttention(nn.Module):
     heads: int
     dropout: float = 0.0
     """Of the attention's result, before it is added."""
+    dtype: DTypeLike | None = None
+    """Of the matrix products; None = as input and parameters have it. Softmax: float32 or more."""
 
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"], train: bool
@@ -82,8 +84,8 @@ class SelfAttention(nn.Module):
         if width % self.heads:
             raise ValueError(f"{self.heads} attention heads do not divide a width of {width}")
         real = mask[..., None]
-        y = nn.LayerNorm(name="norm")(jnp.where(real, x, 0.0))
-        y = nn.Dense(3 * width, name="query_key_value")(y)
+        y = nn.LayerNorm(dtype=self.dtype, name="norm")(jnp.where(real, x, 0.0))
+        y = nn.Dense(3 * width, dtype=self.dtype, name="query_key_value")(y)
         y = y.reshape(*y.shape[:2], 3, self.heads, width // self.heads)
         query, key, value = y[:, :, 0], y[:, :, 1], y[:, :, 2]  # each B T heads d
         logits = jnp.einsum("bqhd,bkhd->bhqk", query, key) * (width // self.heads) ** -0.5
@@ -91,7 +93,7 @@ class SelfAttention(nn.Module):
         pairs = mask[:, None, :, None] & mask[:, None, None, :]
         weights = masked_softmax(logits, jnp.broadcast_to(pairs, logits.shape))
         y = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
-        y = nn.Dense(width, name="output")(y.reshape(*y.shape[:2], width))
+        y = nn.Dense(width, dtype=self.dtype, name="output")(y.reshape(*y.shape[:2], width))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         return x + jnp.where(real, y, 0.0).astype(x.dtype), weights
 

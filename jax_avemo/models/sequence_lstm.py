@@ -1,4 +1,4 @@
-"""The ordinary LSTM over one masked sequence: for one modality, and to compare the dual cell with."""
+"""The ordinary LSTM over one masked sequence: for one modality, and what the dual cell must beat."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -101,3 +101,32 @@ class SequenceLSTM(nn.Module):
             zeros = jnp.zeros((x.shape[0], self.width), projected.dtype)
             outputs.append(cell((zeros, zeros), projected, mask)[1])
         return jnp.concatenate(outputs, axis=-1)
+
+
+class ConcatenatedLSTM(nn.Module):
+    """`DualLSTM` replaced by an ordinary LSTM that reads [video; audio] as one sequence.
+
+    An ablation: one input gate and one candidate for both modalities. A missing one is zeros.
+    """
+
+    width: int
+    bidirectional: bool = True
+    layer_norm: bool = False
+    unroll: int = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        video: Float[Array, "B S Dv"],
+        audio: Float[Array, "B S Da"],
+        video_mask: Bool[Array, "B S"],
+        audio_mask: Bool[Array, "B S"],
+    ) -> Float[Array, "B S width"]:
+        """h of every step: [B, S, width], or twice that when bidirectional."""
+        video = jnp.where(video_mask[..., None], video, 0.0)
+        audio = jnp.where(audio_mask[..., None], audio, 0.0)
+        both = jnp.concatenate([video, audio], axis=-1)
+        lstm = SequenceLSTM(
+            self.width, self.bidirectional, self.layer_norm, self.unroll, name="lstm"
+        )
+        return lstm(both, video_mask | audio_mask)

@@ -33,7 +33,9 @@ class Field:
 
 
 def _one_of(default: Any, meaning: str, *choices: Any) -> Field:
-    return Field(default, meaning, lambda v: v in choices, "one of " + ", ".join(map(repr, choices)))
+    return Field(
+        default, meaning, lambda v: v in choices, "one of " + ", ".join(map(repr, choices))
+    )
 
 
 def _number(default: float, meaning: str, low: float, high: float = float("inf")) -> Field:
@@ -236,13 +238,13 @@ def accelerator_present() -> bool:
         "jax_cuda12_plugin", "jax_cuda13_plugin"
     )
     rocm = Path("/dev/kfd").exists() and installed("jax_rocm60_plugin", "jax_rocm7_plugin")
-    tpu = installed("libtpu") and (
-        any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists()
-    )
+    tpu = installed("libtpu") and (any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists())
     return gpu or rocm or tpu
 
 
-def make_config(name: str, size: str = AUTO, changes: Mapping[str, Any] | None = None) -> ConfigDict:
+def make_config(
+    name: str, size: str = AUTO, changes: Mapping[str, Any] | None = None
+) -> ConfigDict:
     """The locked config of an experiment: defaults, then the size's, then `changes`.
 
     Args:

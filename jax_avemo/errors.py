@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this": shown as a single line, without a traceback."""
+"""The one exception that means "the user can mend this": one line, without a traceback."""
 
 
 class UserError(Exception):

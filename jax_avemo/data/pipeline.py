@@ -282,4 +282,3 @@ def check_stored(stored_size: int, options: InputOptions) -> None:
             f"input.frame_size={options.frame_size} asks for more than the {stored_size} px that "
             "are stored; prepare again with a larger --size (data.stored_size) or ask for less"
         )
-

@@ -1,0 +1,145 @@
+"""avemo: prepare, demo, train, evaluate, from the command line."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from jax_avemo import __version__
+from jax_avemo.errors import UserError
+from jax_avemo.main import (
+    add_config_arguments,
+    announce,
+    guarded,
+    read_config,
+    say,
+    table,
+    train_run,
+)
+
+Work = Callable[[argparse.Namespace, list[str]], None]
+
+
+def _prepare(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.data.clip import ClipOptions
+    from jax_avemo.data.prepare import prepare
+
+    options = ClipOptions(
+        frame_size=args.size,
+        frames_per_second=args.fps,
+        max_seconds=args.max_seconds,
+        face_fallback=args.face_fallback,
+    )
+    summary = prepare(
+        args.corpus, args.source, args.data_dir, options, workers=args.workers or None
+    )
+    for note in summary.notes:
+        say(f"note: {note}")
+    if args.json:
+        print(json.dumps(asdict(summary), ensure_ascii=False))
+        return
+    say(
+        f"{summary.clips} clips of {summary.subjects} subjects in {args.data_dir}; "
+        f"{summary.rejected} refused"
+        + (f" (why: {args.data_dir / 'rejects.csv'})" if summary.rejected else "")
+    )
+
+
+def _demo(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.demo.corpus import write_corpus
+
+    write_corpus(
+        args.directory,
+        actors=args.actors,
+        takes=args.takes,
+        seed=args.seed,
+        confound=args.confound,
+        workers=args.workers or None,
+    )
+    say(f"the demo corpus is in {args.directory}; it lies as RAVDESS does")
+
+
+def _train(args: argparse.Namespace, rest: list[str]) -> None:
+    config = read_config(args, rest)
+    run = args.workdir or Path("runs") / config.name
+    announce(config, run)
+    train_run(config, run)
+    say(f"trained; measure it: avemo evaluate {run}")
+
+
+def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.evaluation.evaluate import evaluate_run
+
+    results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
+    if args.json:
+        print(json.dumps(results))
+    elif args.split == "test":
+        print(table(results))
+    else:
+        found = results["metrics"][args.split]
+        for name in ("uar", "war", "macro_f1"):
+            low, high = found[f"{name}_interval"]
+            print(f"{name:10}{100 * found[name]:6.1f} %   ({100 * low:.1f} to {100 * high:.1f})")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="avemo",
+        description="Audio-visual emotion recognition: what is felt, apart from who feels it.",
+        epilog="avemo COMMAND --help says more. The whole experiment in one command: "
+        "python -m jax_avemo.main --config=configs/decoupled.py",
+    )
+    parser.add_argument("--version", action="version", version=f"jax_avemo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, work: Work) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        added.set_defaults(work=work)
+        return added
+
+    p = command("prepare", "turn a corpus's media files into clips", _prepare)
+    p.add_argument("corpus", help="how it lies on disk: ravdess, demo or folder (LABEL/SUBJECT/*)")
+    p.add_argument("--source", type=Path, required=True, help="folder with the media files")
+    p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
+    p.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    p.add_argument("--size", type=int, default=256, help="side of the stored face crops, px")
+    p.add_argument("--fps", type=float, default=15.0, help="stored frames a second")
+    p.add_argument("--max-seconds", type=float, default=12.0, help="longer takes are refused")
+    p.add_argument("--face-fallback", choices=("reject", "center"), default="reject")
+    p.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+
+    p = command("demo", "write the synthetic demo corpus (mp4 files in RAVDESS's layout)", _demo)
+    p.add_argument("directory", type=Path)
+    p.add_argument("--actors", type=int, default=24)
+    p.add_argument("--takes", type=int, default=1, help="of each emotion and statement")
+    p.add_argument("--seed", type=int, default=0, help="which actors are made")
+    p.add_argument("--confound", type=float, default=0.0, help="share of takes tied to the actor")
+    p.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+
+    p = command("train", "train an experiment (and no more)", _train)
+    add_config_arguments(p)
+
+    p = command("evaluate", "measure a run on subjects it never saw", _evaluate)
+    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument("--split", default="test", choices=("test", "validation", "probe"))
+    p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
+    p.add_argument("--json", action="store_true", help="print the results as JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    args, rest = _parser().parse_known_args(argv)
+
+    def work() -> None:
+        if rest and args.command != "train":
+            raise UserError(f"no such argument '{rest[0]}'; avemo {args.command} --help")
+        args.work(args, rest)
+
+    return guarded(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""How a trained network is measured: predictions, figures with intervals, identity leakage."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
+
+from jax_avemo import __version__
+from jax_avemo import config as settings
+from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
+from jax_avemo.data.folds import Split
+from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation import metrics, probes
+from jax_avemo.files import write_atomic, write_json
+from jax_avemo.models.avemo import AVEmo
+from jax_avemo.progress import Progress
+from jax_avemo.schema import UNKNOWN
+from jax_avemo.training import build, checkpoint, devices, loop
+from jax_avemo.training.step import make_evaluation_step
+
+RESULTS_SCHEMA_VERSION = 1
+Predict = Callable[[Any, Sequence[int], str], dict[str, np.ndarray]]
+"""(variables, rows, label of the bar or "") -> named arrays, one line a row."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network as it was saved, with what its checkpoint says of it."""
+
+    run: Path
+    step: int
+    variables: Any
+    model: AVEmo
+    config: ConfigDict
+    split: Split
+    index: LabelIndex
+    about: dict[str, Any]
+
+
+def load_run(run: Path) -> Trained:
+    """The best network of a run directory, from its checkpoint alone.
+
+    Raises:
+      UserError: no checkpoint there.
+    """
+    manager = checkpoint.open_checkpoints(run, read_only=True)
+    step = checkpoint.best_step(manager, run)
+    about = checkpoint.read_about(manager, step)
+    config = settings.from_dict(about["config"])
+    index = LabelIndex(tuple(about["emotions"]), tuple(about["subjects"]))
+    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    schedule = build.Schedule(about["total_steps"], 0, 1)
+    like, _ = loop.prepare_state(config, model, index, schedule, devices.data_mesh())
+    state = checkpoint.restore(manager, step, like)
+    manager.close()
+    split = Split.from_json(about["split"])
+    return Trained(run, step, loop.evaluated_variables(state), model, config, split, index, about)
+
+
+def make_predict(
+    model: AVEmo, mesh: Mesh, config: ConfigDict, clips: ClipSource, index: LabelIndex
+) -> Predict:
+    """The function that runs the network over stored clips, `evaluate.batch_size` at a time."""
+    inputs = build.build_inputs(config, training=False)
+    batch_size = config.evaluate.batch_size
+    devices.check_batch_size("evaluate.batch_size", batch_size, mesh)
+    step = jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
+
+    def predict(variables: Any, rows: Sequence[int], label: str = "") -> dict[str, np.ndarray]:
+        batches = evaluation_batches(
+            clips,
+            rows,
+            inputs,
+            index,
+            batch_size=batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        found: list[dict[str, np.ndarray]] = []
+        if label:
+            with Progress(len(rows), label, unit="clips") as progress:
+                for batch in batches:
+                    found.append(_run(step, variables, batch, mesh))
+                    progress.advance(min(batch_size, len(rows) - progress.done))
+        else:
+            found = [_run(step, variables, batch, mesh) for batch in batches]
+        # Padding rows stand at the end of the last batch.
+        return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
+
+    return predict
+
+
+def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndarray]:
+    outputs = step(variables, devices.place_batch(batch, mesh))
+    return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def make_validation(
+    config: ConfigDict, clips: ClipSource, split: Split
+) -> Callable[[AVEmo, Mesh, LabelIndex], loop.Evaluate]:
+    """What the training loop calls to measure the network on the selecting subjects."""
+    selecting = split.test if config.evaluate.select == "test" else split.validation
+    rows = loop.rows_of(clips, selecting)
+
+    def make(model: AVEmo, mesh: Mesh, index: LabelIndex) -> loop.Evaluate:
+        predict = make_predict(model, mesh, config, clips, index)
+        labels = labels_of(clips, rows, index)
+
+        def evaluate(variables: Any) -> dict[str, float]:
+            probabilities = predict(variables, rows, "")["probabilities"]
+            confusion = metrics.confusion_matrix(
+                labels, probabilities.argmax(1), len(index.emotions)
+            )
+            found = {name: float(f(confusion)) for name, f in metrics.METRICS.items()}
+            true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
+            return found | {"loss": float(-np.log(true).mean())}
+
+        return evaluate
+
+    return make
+
+
+def labels_of(clips: ClipSource, rows: Sequence[int], index: LabelIndex) -> Int[np.ndarray, " N"]:
+    """The emotions' numbers; every clip that is measured must have one.
+
+    Raises:
+      UserError: a clip's emotion is not one of the network's.
+    """
+    labels = np.array([index.emotion(clips.labels[row].emotion) for row in rows])
+    if (unknown := np.flatnonzero(labels == UNKNOWN)).size:
+        first = clips.labels[rows[unknown[0]]]
+        raise UserError(
+            f"{unknown.size} clips have an emotion the network does not know, such as "
+            f"'{first.emotion}' of {first.key}; it knows {', '.join(index.emotions)}"
+        )
+    return labels
+
+
+def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None) -> dict[str, Any]:
+    """Measure the best checkpoint of `run` on one part of its split, and write the results.
+
+    Args:
+      run: directory with `checkpoints/`; nothing else of it is read.
+      part: "test" (subjects never seen), "validation", or "probe" (held-out clips of the training
+        subjects). Leakage is measured with "test".
+      data_dir: prepared clips, when they moved.
+
+    Returns:
+      What is written: `results.json` (test) or `results-PART.json`. Beside it, `predictions.jsonl`
+      has a line for each clip.
+    """
+    trained = load_run(run)
+    config = trained.config
+    if data_dir is not None:
+        config.data.data_dir = str(data_dir)
+    clips = read_clips(settings.data_dir(config))
+    check_stored(clips.frame_size, build.build_inputs(config, training=False))
+    keys = clips_of_part(trained.split, part)
+    rows = loop.rows_of(clips, keys)
+    if len(rows) != len(keys):
+        raise UserError(
+            f"{len(keys) - len(rows)} of the {len(keys)} {part} clips of {run} are not in "
+            f"{settings.data_dir(config)}; prepare the same corpus again or give --data-dir"
+        )
+    predict = make_predict(trained.model, devices.data_mesh(), config, clips, trained.index)
+    outputs = predict(trained.variables, rows, f"evaluating {part}")
+    labels = labels_of(clips, rows, trained.index)
+    results = provenance(trained, clips)
+    results["metrics"] = {
+        part: figures(outputs["probabilities"], labels, clips, rows, trained),
+        "validation_at_selection": trained.about.get("validation"),
+    }
+    if part == "test":
+        results["leakage"] = identity_leakage(trained, clips, rows, outputs, predict)
+    suffix = "" if part == "test" else f"-{part}"
+    write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
+    write_json(run / f"results{suffix}.json", results)
+    return results
+
+
+def clips_of_part(split: Split, part: str) -> tuple[str, ...]:
+    """The clips of one part of a split."""
+    parts = {"test": split.test, "validation": split.validation, "probe": split.probe}
+    if part not in parts:
+        raise UserError(f"no split '{part}'; there are {', '.join(parts)}")
+    return parts[part]
+
+
+def figures(
+    probabilities: Float[np.ndarray, "N K"],
+    labels: Int[np.ndarray, " N"],
+    clips: ClipSource,
+    rows: Sequence[int],
+    trained: Trained,
+) -> dict[str, Any]:
+    """UAR, WAR and macro-F1 with 95 % intervals over subjects; confusion; by subject and sex."""
+    predicted = probabilities.argmax(1)
+    classes = len(trained.index.emotions)
+    subjects = np.array([clips.labels[row].subject for row in rows])
+    sexes = np.array([clips.labels[row].sex for row in rows])
+    found: dict[str, Any] = {"clips": len(rows), "chance": 1 / classes}
+    for name, metric in metrics.METRICS.items():
+        interval = metrics.bootstrap_interval(
+            labels,
+            predicted,
+            subjects,
+            metric,
+            classes=classes,
+            seed=trained.config.seed,
+            samples=trained.config.evaluate.bootstrap,
+        )
+        found[name] = interval.value
+        found[f"{name}_interval"] = [interval.low, interval.high]
+    found["ece"] = metrics.expected_calibration_error(probabilities, labels)
+    found["confusion"] = metrics.confusion_matrix(labels, predicted, classes).tolist()
+
+    def uar_where(mask: np.ndarray) -> float:
+        confusion = metrics.confusion_matrix(labels[mask], predicted[mask], classes)
+        return float(metrics.unweighted_average_recall(confusion))
+
+    found["uar_by_subject"] = {s: uar_where(subjects == s) for s in sorted(set(subjects))}
+    found["uar_by_sex"] = {s: uar_where(sexes == s) for s in sorted(set(sexes) - {""})}
+    return found
+
+
+def identity_leakage(
+    trained: Trained,
+    clips: ClipSource,
+    test_rows: Sequence[int],
+    test_outputs: dict[str, np.ndarray],
+    predict: Predict,
+) -> dict[str, Any]:
+    """What z, z_e and z_i give away of identity and emotion.
+
+    `training_subjects`: linear probes trained on the network's training clips and tested on the
+    clips of the same subjects that were held out for probes. `unseen_subjects`: equal error rate
+    of telling two clips of one unseen subject from two of different ones, by cosine.
+    """
+    train_rows = loop.rows_of(clips, trained.split.train)
+    probe_rows = loop.rows_of(clips, trained.split.probe)
+    rows = train_rows + probe_rows
+    outputs = predict(trained.variables, rows, "measuring leakage")
+    embeddings = {name: outputs[name] for name in ("z", "z_e", "z_i") if name in outputs}
+    labels = [clips.labels[row] for row in rows]
+    held_out = np.arange(len(rows)) >= len(train_rows)
+    targets = {
+        "identity": np.array([label.subject for label in labels]),
+        "emotion": np.array([label.emotion for label in labels]),
+    }
+    found = probes.leakage(embeddings, targets, ~held_out, held_out, seed=trained.config.seed)
+    unseen = [clips.labels[row] for row in test_rows]
+    statements = np.array([label.statement for label in unseen])
+    return {
+        "training_subjects": {
+            name: {
+                target: {kind: asdict(result) for kind, result in kinds.items()}
+                for target, kinds in by_target.items()
+            }
+            for name, by_target in found.items()
+        },
+        "unseen_subjects": {
+            name: asdict(
+                probes.verification_eer(
+                    test_outputs[name] - embeddings[name][~held_out].mean(axis=0),
+                    np.array([label.subject for label in unseen]),
+                    np.array([label.emotion for label in unseen]),
+                    statements if len(set(statements)) > 1 else None,
+                    np.array([label.sex for label in unseen]),
+                )
+            )
+            for name in embeddings
+        },
+    }
+
+
+def write_predictions(
+    path: Path,
+    clips: ClipSource,
+    rows: Sequence[int],
+    outputs: dict[str, np.ndarray],
+    index: LabelIndex,
+) -> None:
+    """One JSON object a clip: key, subject, emotion, predicted, probabilities."""
+
+    lines = []
+    for row, probabilities in zip(rows, outputs["probabilities"].astype(float), strict=True):
+        label = clips.labels[row]
+        lines.append(
+            json.dumps(
+                {
+                    "key": label.key,
+                    "subject": label.subject,
+                    "emotion": label.emotion,
+                    "predicted": index.emotions[int(probabilities.argmax())],
+                    "probabilities": [round(p, 6) for p in probabilities],
+                }
+            )
+        )
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def provenance(trained: Trained, clips: ClipSource) -> dict[str, Any]:
+    """Everything a reader needs to know where a number comes from."""
+    split, config = trained.split, trained.config
+    return {
+        "schema_version": RESULTS_SCHEMA_VERSION,
+        "name": config.name,
+        "size": config.size,
+        "corpus": config.data.corpus,
+        "synthetic": config.data.corpus == "demo",
+        "corpus_seed": config.data.demo_seed if config.data.corpus == "demo" else None,
+        "clips": clips.fingerprint,
+        "honest": split.honest and config.evaluate.select == "validation",
+        "selected_on": config.evaluate.select,
+        "split": {
+            "protocol": split.protocol,
+            "fold": split.fold,
+            "folds": split.folds,
+            "seed": split.seed,
+            "train_subjects": list(split.train_subjects),
+            "validation_subjects": list(split.validation_subjects),
+            "test_subjects": list(split.test_subjects),
+            "clips": {
+                "train": len(split.train),
+                "probe": len(split.probe),
+                "validation": len(split.validation),
+                "test": len(split.test),
+            },
+        },
+        "seed": config.seed,
+        "step": trained.step,
+        "total_steps": trained.about["total_steps"],
+        "parameters": int(sum(x.size for x in jax.tree.leaves(trained.variables["params"]))),
+        "emotions": list(trained.index.emotions),
+        "commit": source_commit(),
+        "versions": {"jax_avemo": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("jax", "flax", "optax", "numpy")},
+        "hardware": f"{devices.describe()}, {os.cpu_count()} cores",
+        "config": settings.to_dict(config),
+    }
+
+
+def source_commit() -> str | None:
+    """The commit of the checkout this package runs from ('+' behind it: with changes), or None."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None
+
+
+def load_finished(run: Path) -> dict[str, Any] | None:
+    """The test results of `run` if they are of its best checkpoint; else None."""
+    path = run / "results.json"
+    if not path.exists():
+        return None
+    results = json.loads(path.read_text())
+    manager = checkpoint.open_checkpoints(run, read_only=True)
+    best = checkpoint.best_step(manager, run)
+    manager.close()
+    return results if results["step"] == best else None

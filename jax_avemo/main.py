@@ -1,0 +1,296 @@
+"""python -m jax_avemo.main --config=FILE[:ARG]: make the clips if need be, train, evaluate.
+
+Every stage looks for its artefact first and is skipped where it is whole, so that the same command
+goes on after a kill, and costs seconds when all is done.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jax_avemo import config as settings
+from jax_avemo.errors import UserError
+from jax_avemo.files import write_json
+
+_FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
+"""Fields that may differ when a run is continued: they change no result."""
+
+_EXAMPLES = """\
+examples:
+  python -m jax_avemo.main --config=configs/decoupled.py
+      with nothing prepared: makes the synthetic demo corpus, trains, evaluates
+  python -m jax_avemo.main --config=configs/decoupled.py --config.data.corpus=ravdess \\
+      --config.data.source=PATH
+      the same on RAVDESS
+  python -m jax_avemo.main --config=configs/decoupled.py:full --config.train.epochs=50
+      another size (tiny, cpu, full) and one field changed
+  python -m jax_avemo.main --config=configs/ablations.py:audio_only
+"""
+
+
+def say(message: str) -> None:
+    """Tell the user something, on stderr (stdout is for data)."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def guarded(work: Callable[[], None]) -> int:
+    """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
+    try:
+        work()
+    except UserError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from what is finished")
+        return 130
+    except OSError as error:
+        say(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return 1
+    except Exception as error:
+        if (code := getattr(error, "exit_code", None)) is None:  # training's Interrupted
+            raise
+        say(str(error))
+        return int(code)
+    return 0
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name an experiment."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:ARG]",
+        help="experiment; ARG is a size (tiny, cpu, full) or an ablation's NAME[,SIZE]",
+    )
+    parser.add_argument(
+        "--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME)"
+    )
+
+
+def read_config(args: argparse.Namespace, rest: Sequence[str]) -> ConfigDict:
+    """The resolved config; `rest` are arguments argparse did not know."""
+    overrides = []
+    for argument in rest:
+        if not argument.startswith("--config."):
+            raise UserError(f"no such argument '{argument}'; --help lists what there is")
+        overrides.append(argument.removeprefix("--config."))
+    return settings.load_config(args.config, overrides)
+
+
+def announce(config: ConfigDict, run: Path) -> None:
+    """The first lines: what runs, at which size, and how to get another."""
+    say(f"jax_avemo: experiment '{config.name}' at size '{config.size}', run directory {run}")
+    if config.size == "cpu" and not settings.accelerator_present():
+        say(
+            "no accelerator found, so the 'cpu' size was taken: the same blocks, fewer and "
+            "narrower. The method as written: --config=FILE:full"
+        )
+    if config.split.protocol == "leaky" or config.evaluate.select == "test":
+        say(
+            "warning: this protocol lets the test subjects into training or selection; it exists "
+            "to reproduce published figures, and its numbers are marked as not honest"
+        )
+
+
+def ensure_clips(config: ConfigDict) -> Any:
+    """The prepared clips of the config's corpus; made when they are not there."""
+    from jax_avemo.data.clip import ClipOptions
+    from jax_avemo.data.clips.clips_dataset_builder import read_clips
+    from jax_avemo.data.prepare import prepare
+
+    data = config.data
+    source = ensure_source(config)
+    options = ClipOptions(
+        frame_size=data.stored_size,
+        frames_per_second=data.stored_fps,
+        max_seconds=data.max_seconds,
+        face_fallback=data.face_fallback,
+    )
+    folder = settings.data_dir(config)
+    if source is None:
+        return read_clips(folder)
+    summary = prepare(data.corpus, source, folder, options, workers=data.workers or None)
+    for note in summary.notes:
+        say(f"note: {note}")
+    if summary.rejected:
+        say(f"{summary.rejected} files were refused; why stands in {folder / 'rejects.csv'}")
+    return read_clips(folder)
+
+
+def ensure_source(config: ConfigDict) -> Path | None:
+    """The folder of media files; the demo corpus is made. None = only prepared clips are given."""
+    data = config.data
+    if data.corpus == "demo" and not data.source:
+        from jax_avemo.demo.corpus import write_corpus
+
+        source = settings.demo_source(config)
+        write_corpus(
+            source,
+            actors=data.demo_actors,
+            takes=data.demo_takes,
+            seed=data.demo_seed,
+            confound=data.demo_confound,
+            workers=data.workers or None,
+        )
+        return source
+    if data.source:
+        return Path(data.source)
+    if (settings.data_dir(config) / "summary.json").exists():
+        return None
+    raise UserError(
+        f"corpus '{data.corpus}' needs --config.data.source=FOLDER with its media files"
+    )
+
+
+def claim_run(run: Path, config: ConfigDict) -> None:
+    """Store the resolved config with the run, or refuse a directory that another config made."""
+    path = run / "config.json"
+    ours = settings.to_dict(config)
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        for field, value in ours.items():
+            if field not in _FREE_FIELDS and theirs.get(field) != value:
+                raise UserError(
+                    f"{run} was made by another config: {field} is {theirs.get(field)!r} there "
+                    f"and {value!r} here; give another --workdir or delete it"
+                )
+    elif (run / "checkpoints").exists():
+        raise UserError(f"{run} has checkpoints but no config.json; give another --workdir")
+    else:
+        write_json(path, ours)
+
+
+def train_run(config: ConfigDict, run: Path) -> None:
+    """Clips, split, training: everything up to the last checkpoint."""
+    from jax_avemo.data.folds import split_clips
+    from jax_avemo.evaluation.evaluate import make_validation
+    from jax_avemo.training import loop
+    from jax_avemo.training.devices import keep_compiled_programs
+
+    claim_run(run, config)
+    clips = ensure_clips(config)
+    keep_compiled_programs(config.train.compilation_cache)
+    split = split_clips(
+        clips.labels,
+        protocol=config.split.protocol,
+        folds=settings.folds(config),
+        fold=config.split.fold,
+        validation_subjects=config.split.validation_subjects,
+        seed=config.split.seed,
+        probe_share=config.split.probe_share,
+    )
+    write_json(run / "split.json", split.to_json())
+    say(
+        f"subjects: {len(split.train_subjects)} train, {len(split.validation_subjects)} select, "
+        f"{len(split.test_subjects)} test; clips: {len(split.train)} train, {len(split.probe)} "
+        f"held out for probes, {len(split.validation)} select, {len(split.test)} test"
+    )
+    loop.train(run, config, clips, split, make_validation(config, clips, split))
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as a reader wants them, with chance beside each."""
+    found = results["metrics"]["test"]
+    marks = [f"size {results['size']}", f"corpus {results['corpus']}"]
+    if results["synthetic"]:
+        marks.append("SYNTHETIC actors")
+    if not results["honest"]:
+        marks.append("NOT an honest protocol")
+    split = results["split"]
+    lines = [
+        f"{results['name']}: {found['clips']} clips of {len(split['test_subjects'])} unseen "
+        f"subjects ({', '.join(marks)})",
+        "",
+        f"{'':12}{'value':>8}  {'95 % interval':>15}{'chance':>10}",
+    ]
+    chance = found["chance"]
+    for name, title in (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1")):
+        low, high = found[f"{name}_interval"]
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        beside = f"{100 * chance:>10.1f}" if name != "macro_f1" else ""
+        lines.append(f"{title:12}{100 * found[name]:>7.1f}%  {interval:>15}{beside}")
+    lines += [
+        "",
+        "what a linear probe reads from an embedding (balanced accuracy on held-out clips of the",
+        "training subjects):",
+        f"{'':12}{'identity':>9}{'interval':>16}{'chance':>8}{'emotion':>10}{'interval':>16}"
+        f"{'chance':>8}",
+    ]
+    for name, targets in results["leakage"]["training_subjects"].items():
+        row = f"{name:12}"
+        for target in ("identity", "emotion"):
+            probe = targets[target]["linear"]
+            interval = f"{100 * probe['low']:.0f} to {100 * probe['high']:.0f}"
+            row += f"{100 * probe['balanced_accuracy']:>8.1f}%{interval:>16}"
+            row += f"{100 * probe['chance']:>8.1f}"
+            row += " " if target == "identity" else ""
+        lines.append(row)
+    return "\n".join(lines)
+
+
+def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
+    """The main job: train and evaluate one experiment; finished stages are skipped."""
+    announce(config, run)
+    began = time.monotonic()
+    train_run(config, run)
+    from jax_avemo.evaluation.evaluate import evaluate_run, load_finished
+
+    results = load_finished(run)
+    if results is None:
+        results = evaluate_run(run)
+    say(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    return results
+
+
+def where(run: Path, config: ConfigDict) -> str:
+    """Where everything is."""
+    return "\n".join(
+        [
+            "",
+            f"clips        {settings.data_dir(config)}",
+            f"config       {run / 'config.json'}",
+            f"metrics      {run / 'metrics.jsonl'}",
+            f"checkpoints  {run / 'checkpoints'}",
+            f"results      {run / 'results.json'}",
+            f"predictions  {run / 'predictions.jsonl'}",
+            f"evaluate it again: avemo evaluate {run}",
+        ]
+    )
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jax_avemo.main",
+        description="Train an experiment and evaluate it; stages that are finished are skipped.",
+        epilog=_EXAMPLES
+        + "\nfields of a config (defaults of size 'full'):\n"
+        + settings.describe_fields().replace("%", "%%"),
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    add_config_arguments(parser)
+    args, rest = parser.parse_known_args(argv)
+
+    def work() -> None:
+        config = read_config(args, rest)
+        run = args.workdir or Path("runs") / config.name
+        results = run_experiment(config, run)
+        print(table(results))
+        print(where(run, config))
+
+    return guarded(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The training loop: resume, step, log, validate, save."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jax_avemo import __version__
+from jax_avemo import config as settings
+from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.folds import Split
+from jax_avemo.data.pipeline import LabelIndex, check_stored, training_batches
+from jax_avemo.errors import UserError
+from jax_avemo.models.avemo import AVEmo
+from jax_avemo.progress import Progress
+from jax_avemo.training import build, checkpoint
+from jax_avemo.training.devices import check_batch_size, data_mesh, place_batch, replicated
+from jax_avemo.training.metrics_log import MetricsLog
+from jax_avemo.training.optimizer import build_optimizer
+from jax_avemo.training.step import TrainState, make_train_step, tasks
+
+Evaluate = Callable[[Any], dict[str, float]]
+"""Variables of the network -> validation figures, `uar` among them."""
+MOST_SKIPPED = 20
+"""Training stops when this many steps in all had a gradient that is not finite."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the state was saved first."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped at step {step}; the same command goes on from there")
+        self.exit_code = 128 + signal_number
+
+
+def train(
+    run: Path,
+    config: ConfigDict,
+    clips: ClipSource,
+    split: Split,
+    make_evaluate: Callable[[AVEmo, Mesh, LabelIndex], Evaluate],
+) -> None:
+    """Train until the last step, from the latest checkpoint of `run` if there is one.
+
+    The order of clips, augmentation, dropout and weights depend on (config, step) alone, so that
+    a run that was killed and started again ends in the same bytes as an unbroken one.
+
+    Args:
+      run: its directory; gets `metrics.jsonl` and `checkpoints/`.
+      config: resolved.
+      clips: all stored clips.
+      split: who is in which split.
+      make_evaluate: gives the function that measures the network on the selecting subjects.
+
+    Raises:
+      Interrupted: after SIGINT or SIGTERM, once the state is saved.
+      UserError: the config does not fit the clips or the devices.
+    """
+    index = LabelIndex(clips.emotions, split.train_subjects)
+    inputs = build.build_inputs(config, training=True)
+    check_stored(clips.frame_size, inputs)
+    mesh = data_mesh()
+    check_batch_size("train.batch_size", config.train.batch_size, mesh)
+    rows = rows_of(clips, split.train)
+    if len(rows) < config.train.batch_size:
+        raise UserError(
+            f"{len(rows)} training clips can't fill a batch of {config.train.batch_size}; "
+            "lower train.batch_size"
+        )
+    schedule = build.build_schedule(config, len(rows))
+    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    state, train_step = prepare_state(config, model, index, schedule, mesh)
+    manager = checkpoint.open_checkpoints(run)
+    if (saved := manager.latest_step()) is not None:
+        state = checkpoint.restore(manager, saved, state)
+    start = int(state.step)
+    about = {
+        "version": __version__,
+        "config": settings.to_dict(config),
+        "split": split.to_json(),
+        "emotions": list(index.emotions),
+        "subjects": list(index.subjects),
+        "clips": clips.fingerprint,
+        "total_steps": schedule.total_steps,
+    }
+    batches = training_batches(
+        clips,
+        rows,
+        [clips.labels[row].emotion for row in rows],
+        inputs,
+        index,
+        build.build_augmentation(config),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    key = jax.random.key(config.seed)
+    evaluate = make_evaluate(model, mesh, index)
+    total = schedule.total_steps
+    with (
+        MetricsLog(run / "metrics.jsonl", keep_through=start) as log,
+        Progress(
+            total * config.train.batch_size,
+            "training",
+            unit="clips",
+            start=start * config.train.batch_size,
+        ) as progress,
+        _signals() as came,
+    ):
+        for step in range(start + 1, total + 1):
+            state, metrics = train_step(state, place_batch(next(batches), mesh), key)
+            if step % config.train.log_every == 0 or step == total:
+                values = {name: float(value) for name, value in metrics.items()}
+                log.write(step, "train", values)
+                _stop_if_not_finite(values, step)
+                progress.advance(0, **_shown(values))
+            progress.advance(config.train.batch_size)
+            if step % schedule.steps_between_evaluations == 0 or step == total:
+                found = evaluate(evaluated_variables(state))
+                log.write(step, "validation", found)
+                progress.advance(0, uar=found["uar"])
+                checkpoint.save(manager, step, state, about | {"validation": found}, found["uar"])
+            elif came:
+                checkpoint.save(manager, step, state, about, None)
+            if came and step < total:
+                manager.wait_until_finished()
+                raise Interrupted(came[0], step)
+    manager.wait_until_finished()
+    manager.close()
+
+
+def prepare_state(
+    config: ConfigDict,
+    model: AVEmo,
+    index: LabelIndex,
+    schedule: build.Schedule,
+    mesh: Mesh,
+) -> tuple[TrainState, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
+    """The state before the first step, on all devices, and the compiled step."""
+    optimizer, _ = build_optimizer(
+        learning_rate=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        warmup_steps=schedule.warmup_steps,
+        total_steps=schedule.total_steps,
+        clip_norm=config.train.clip_norm,
+    )
+    balancer = build.build_balancer(config, len(index.emotions), len(index.subjects))
+    objective = build.build_objective(config, schedule.total_steps)
+
+    def initial(key: jax.Array) -> TrainState:
+        variables = model.init(key, example_batch(config), train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            average_params=params,
+            optimizer=optimizer.init(params),
+            balancer=balancer.init(tasks(objective)),
+            skipped=jnp.int32(0),
+        )
+
+    everywhere = replicated(mesh)
+    state = jax.jit(initial, out_shardings=everywhere)(jax.random.key(config.seed))
+    step = jax.jit(
+        make_train_step(model, optimizer, balancer, objective),
+        donate_argnums=0,
+        out_shardings=everywhere,
+    )
+    return state, step
+
+
+def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:
+    """A batch of zeros with the shapes of `config`, to make or lower the network with."""
+    inputs = build.build_inputs(config, training=training)
+    frames = (rows, inputs.frames)
+    return {
+        "video": np.zeros((*frames, inputs.frame_size, inputs.frame_size, 3), np.uint8),
+        "video_mask": np.ones(frames, bool),
+        "video_time": np.zeros(frames, np.float32),
+        "audio": np.zeros((rows, inputs.audio_samples), np.float32),
+        "audio_length": np.full(rows, inputs.audio_samples, np.int32),
+        "emotion": np.zeros(rows, np.int32),
+        "subject": np.zeros(rows, np.int32),
+        "valid": np.ones(rows, bool),
+    }
+
+
+def evaluated_variables(state: TrainState) -> dict[str, Any]:
+    """The averaged weights and running statistics: what is validated, evaluated and exported."""
+    return {"params": state.average_params, "batch_stats": state.batch_stats}
+
+
+def rows_of(clips: ClipSource, keys: tuple[str, ...]) -> list[int]:
+    """Positions of the clips named by `keys`, in the order of the stored clips."""
+    wanted = set(keys)
+    return [row for row, labels in enumerate(clips.labels) if labels.key in wanted]
+
+
+def _shown(values: dict[str, float]) -> dict[str, float]:
+    wanted = {
+        "loss/emotion": "emotion",
+        "loss/identity": "identity",
+        "weight/emotion": "w_e",
+        "weight/identity": "w_i",
+        "accuracy": "acc",
+    }
+    return {short: values[name] for name, short in wanted.items() if name in values}
+
+
+def _stop_if_not_finite(values: dict[str, float], step: int) -> None:
+    if values["skipped"] >= MOST_SKIPPED:
+        raise UserError(
+            f"{values['skipped']:.0f} of {step} steps had a loss or gradient that is not finite "
+            "and were skipped; lower train.learning_rate or look at the clips"
+        )
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

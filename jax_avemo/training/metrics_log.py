@@ -1,0 +1,44 @@
+"""metrics.jsonl: one JSON object a logged step, with no times in it, so that a run that was killed
+and resumed leaves the same bytes as an unbroken one."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jax_avemo.files import write_atomic
+
+
+class MetricsLog:
+    """Appends lines; on opening it drops lines after `keep_through` and any half-written one."""
+
+    def __init__(self, path: Path, keep_through: int) -> None:
+        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= keep_through]
+        write_atomic(path, b"".join(kept))
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """Append one object: step, kind ("train" or "validation"), values (NaN becomes null)."""
+        numbers = {name: float(value) for name, value in values.items()}
+        clean = {k: v if math.isfinite(v) else None for k, v in sorted(numbers.items())}
+        line = json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    if not path.exists():
+        return []
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

@@ -1,0 +1,77 @@
+"""How parameters move: AdamW, its schedule, and the running average of the weights."""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+Tree = TypeVar("Tree")
+
+
+def build_optimizer(
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    warmup_steps: int,
+    total_steps: int,
+    clip_norm: float,
+    b2: float = 0.99,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """AdamW with warm-up, cosine decay and clipping; returns it and its schedule (for the log).
+
+        lr(t) = peak (t + 1) / warmup                                 t < warmup
+        lr(t) = peak (1 + cos(pi (t - warmup) / (total - warmup))) / 2    t >= warmup, 0 at the end
+
+    Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019. The warm-up starts at
+    peak / warmup, not at 0, so that the first step is not lost. The decay is on kernels (more than
+    one axis) only: not on biases, norm scales or single vectors.
+
+    Args:
+        learning_rate: peak.
+        weight_decay: multiplied by the learning rate, as in the paper.
+        warmup_steps: steps until the peak, 0 = none.
+        total_steps: steps of the whole training.
+        clip_norm: largest global L2 norm of the gradient.
+        b2: Adam's second-moment decay; 0.99 forgets faster than 0.999, which suits short training.
+
+    Raises:
+        ValueError: warmup_steps is not in [0, total_steps) or clip_norm is not above 0.
+    """
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(f"warmup_steps {warmup_steps} must be in [0, total_steps {total_steps})")
+    if not clip_norm > 0.0:
+        raise ValueError(f"clip_norm {clip_norm} must be above 0 (a large one does not clip)")
+
+    def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
+        step = jnp.asarray(count, jnp.float32)
+        rising = (step + 1.0) / max(warmup_steps, 1)
+        decayed = jnp.clip((step - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
+        falling = 0.5 * (1.0 + jnp.cos(jnp.pi * decayed))
+        return learning_rate * jnp.where(step < warmup_steps, rising, falling)
+
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.adamw(schedule, b2=b2, weight_decay=weight_decay, mask=_is_kernel),
+    )
+    return optimizer, schedule
+
+
+def ema(old: Tree, new: Tree, decay: float, step: Int[Array, ""] | int) -> Tree:
+    """Running average of a tree of weights: old d + new (1 - d), d = min(decay, (1 + t)/(10 + t)).
+
+    The warm-up of d is that of tf.train.ExponentialMovingAverage: without it the random first
+    weights stay in the average for 1 / (1 - decay) steps. t counts from 0.
+    """
+    count = jnp.asarray(step, jnp.float32)
+    kept = jnp.minimum(decay, (1.0 + count) / (10.0 + count))
+
+    def average(before: Array, after: Array) -> Array:
+        return (kept * before + (1.0 - kept) * after).astype(before.dtype)
+
+    return jax.tree.map(average, old, new)
+
+
+def _is_kernel(parameters: optax.Params) -> optax.Params:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, parameters)

@@ -1,0 +1,229 @@
+"""One training step and one evaluation step: pure functions of (state, batch, key)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from jax_avemo.models.avemo import AVEmo
+from jax_avemo.objectives import losses
+from jax_avemo.objectives.balancing import Balancer
+from jax_avemo.training.optimizer import ema
+
+EMOTION, IDENTITY = "emotion", "identity"
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that changes from step to step and is saved with a checkpoint."""
+
+    step: Array
+    params: Any
+    batch_stats: Any
+    average_params: Any
+    """Exponential moving average of `params`: what is evaluated."""
+    optimizer: Any
+    balancer: Any
+    skipped: Array
+    """How many steps were skipped because a gradient was not finite."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised; see the `objective` fields of `jax_avemo.config`."""
+
+    label_smoothing: float
+    auxiliary: float
+    adversarial: bool
+    reversal: float
+    orthogonality: float
+    hsic: float
+    identity: bool
+    """Whether there is an identity branch at all."""
+    modality_dropout: float
+    ema: float
+    total_steps: int
+
+
+def tasks(objective: Objective) -> tuple[str, ...]:
+    """The tasks whose weights a balancer moves; coupling terms have scheduled constants."""
+    return (EMOTION, IDENTITY) if objective.identity else (EMOTION,)
+
+
+def drop_modalities(
+    key: PRNGKeyArray, rate: float, video: Bool[Array, " B"], audio: Bool[Array, " B"]
+) -> tuple[Bool[Array, " B"], Bool[Array, " B"]]:
+    """Each clip that has both loses one, either with probability rate / 2; never both."""
+    draw = jax.random.uniform(key, video.shape)
+    both = video & audio
+    return video & ~(both & (draw < rate / 2)), audio & ~(both & (draw >= 1 - rate / 2))
+
+
+def make_train_step(
+    model: AVEmo,
+    optimizer: optax.GradientTransformation,
+    balancer: Balancer,
+    objective: Objective,
+) -> Callable[[TrainState, Any, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]:
+    """The function `(state, batch, key) -> (state, metrics)`.
+
+    The network is differentiated once: first the trunk up to the fused embedding z, then the
+    heads as a function of z, where each task's gradient is had for almost nothing. GradNorm's
+    norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz.
+    """
+
+    def train_step(
+        state: TrainState, batch: Any, key: PRNGKeyArray
+    ) -> tuple[TrainState, dict[str, Array]]:
+        trunk_key, heads_key, drop_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        valid, emotion, subject = batch["valid"], batch["emotion"], batch["subject"]
+        video_present, audio_present = drop_modalities(
+            drop_key,
+            objective.modality_dropout,
+            batch["video_mask"].any(axis=1),
+            batch["audio_length"] > 0,
+        )
+        reversal = objective.reversal * losses.reversal_schedule(state.step / objective.total_steps)
+
+        def trunk(params: Any) -> tuple[tuple[Array, Array | None, Array | None], Any]:
+            fused, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                batch,
+                train=True,
+                video_present=video_present,
+                audio_present=audio_present,
+                mutable=["batch_stats"],
+                rngs={"dropout": trunk_key},
+                method="fuse",
+            )
+            differentiable = (fused.embedding, fused.video_logits, fused.audio_logits)
+            return differentiable, (fused.inputs, updates.get("batch_stats", {}))
+
+        def heads(params: Any, embedding: Array) -> dict[str, Array]:
+            heads_out = model.apply(
+                {"params": params},
+                embedding,
+                train=True,
+                emotion=emotion,
+                subject=subject,
+                reversal_strength=reversal,
+                rngs={"dropout": heads_key},
+                method="decouple",
+            )
+            found = {
+                EMOTION: losses.softmax_cross_entropy(
+                    heads_out.emotion_logits, emotion, valid, objective.label_smoothing
+                )
+            }
+            found["accuracy"] = losses.accuracy(heads_out.emotion_logits, emotion, valid)
+            if objective.identity:
+                z_e, z_i = heads_out.emotion_embedding, heads_out.identity_embedding
+                found[IDENTITY] = losses.softmax_cross_entropy(
+                    heads_out.identity_logits, subject, valid
+                )
+                found["orthogonality"] = losses.orthogonality(z_e, z_i, valid)
+                if objective.hsic:
+                    found["hsic"] = losses.hsic(z_e, z_i, valid)
+                if objective.adversarial:
+                    found["adversary_identity"] = losses.softmax_cross_entropy(
+                        heads_out.adversary_identity_logits, subject, valid
+                    )
+                    found["adversary_emotion"] = losses.softmax_cross_entropy(
+                        heads_out.adversary_emotion_logits, emotion, valid
+                    )
+            return found
+
+        differentiable, pull_back, (inputs, batch_stats) = jax.vjp(
+            trunk, state.params, has_aux=True
+        )
+        embedding, video_logits, audio_logits = differentiable
+
+        names = tasks(objective)
+        gradients = {
+            name: inputs.T @ jax.grad(lambda z, n=name: heads(state.params, z)[n])(embedding)
+            for name in names
+        }
+        values = heads(state.params, embedding)
+        weights, balancer_state = balancer.combine(
+            state.balancer, {name: values[name] for name in names}, gradients
+        )
+        constants = {
+            "orthogonality": objective.orthogonality,
+            "hsic": objective.hsic,
+            "adversary_identity": 1.0,
+            "adversary_emotion": 1.0,
+        }
+
+        def total(
+            params: Any, embedding: Array, video_logits: Array | None, audio_logits: Array | None
+        ) -> tuple[Array, dict[str, Array]]:
+            found = heads(params, embedding)
+            loss = sum(weights[name] * found[name] for name in names)
+            for name, constant in constants.items():
+                if name in found:
+                    loss += constant * found[name]
+            for name, logits in (("video", video_logits), ("audio", audio_logits)):
+                if logits is not None:
+                    present = valid & (video_present if name == "video" else audio_present)
+                    found[name] = losses.softmax_cross_entropy(
+                        logits, emotion, present, objective.label_smoothing
+                    )
+                    loss += objective.auxiliary * found[name]
+            return loss, found
+
+        (loss, found), (head_gradient, *trunk_cotangents) = jax.value_and_grad(
+            total, argnums=(0, 1, 2, 3), has_aux=True
+        )(state.params, embedding, video_logits, audio_logits)
+        (trunk_gradient,) = pull_back(tuple(trunk_cotangents))
+        gradient = jax.tree.map(jnp.add, head_gradient, trunk_gradient)
+        norm = optax.global_norm(gradient)
+
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        advanced = state.replace(
+            params=params,
+            batch_stats=batch_stats,
+            average_params=ema(state.average_params, params, objective.ema, state.step),
+            optimizer=optimizer_state,
+            balancer=balancer_state,
+        )
+        # A step whose gradient is not finite changes nothing but the counters.
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), advanced, state)
+        kept = kept.replace(
+            step=state.step + 1, skipped=state.skipped + (~finite).astype(jnp.int32)
+        )
+        metrics = {f"loss/{name}": value for name, value in found.items() if name != "accuracy"}
+        metrics |= {f"weight/{name}": weights[name] for name in names}
+        metrics |= {
+            "loss/total": loss,
+            "accuracy": found["accuracy"],
+            "gradient_norm": norm,
+            "reversal": reversal,
+            "skipped": kept.skipped,
+        }
+        return kept, metrics
+
+    return train_step
+
+
+def make_evaluation_step(model: AVEmo) -> Callable[[Any, Any], dict[str, Array]]:
+    """The function `(variables, batch) -> named arrays`, deterministic, labels unseen."""
+
+    def evaluation_step(variables: Any, batch: Any) -> dict[str, Array]:
+        unlabelled = {k: v for k, v in batch.items() if k not in ("emotion", "subject")}
+        outputs = model.apply(variables, unlabelled, train=False)
+        found = {
+            "probabilities": jax.nn.softmax(outputs.emotion_logits.astype(jnp.float32)),
+            "z": outputs.fused_embedding,
+            "z_e": outputs.emotion_embedding,
+        }
+        if outputs.identity_embedding is not None:
+            found["z_i"] = outputs.identity_embedding
+        return found
+
+    return evaluation_step

@@ -98,6 +98,27 @@ class SelfAttention(nn.Module):
         return x + jnp.where(real, y, 0.0).astype(x.dtype), weights
 
 
+class StepAttention(nn.Module):
+    """Self-attention among aligned steps that know their time ("embedded" before the LSTM)."""
+
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self,
+        steps: Float[Array, "B S D"],
+        times: Float[Array, "B S"],
+        mask: Bool[Array, "B S"],
+        train: bool,
+    ) -> tuple[Float[Array, "B S D"], Float[Array, "B heads S S"]]:
+        """The steps after attention, and who looked at whom."""
+        # Small beside the content: enough to order the steps, too little to drown them.
+        init = nn.initializers.constant(0.03)
+        gain = self.param("position_gain", init, (steps.shape[-1],))
+        steps = steps + time_encoding(times, steps.shape[-1]) * gain[None, None]
+        return SelfAttention(self.heads, name="attention").with_weights(steps, mask, train)
+
+
 class AttentivePooling(nn.Module):
     """One vector from a sequence: w = softmax_{real t}(u . tanh(W x_t + b)), out = sum_t w_t x_t.
 

@@ -1,4 +1,4 @@
-"""The ordinary LSTM over one masked sequence: for one modality, and what the dual cell must beat."""
+"""The ordinary LSTM over one masked sequence: for one modality, or as the dual cell's rival."""
 
 from collections.abc import Mapping
 from typing import Any

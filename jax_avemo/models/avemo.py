@@ -1,0 +1,383 @@
+"""The whole network: picture and sound to one embedding, and that embedding to its two halves."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, DTypeLike, Float, Int
+
+from jax_avemo.errors import UserError
+from jax_avemo.models.alignment import align, step_times
+from jax_avemo.models.attention import AttentivePooling, StepAttention, masked_mean
+from jax_avemo.models.audio_cnn import AudioNetwork
+from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal
+from jax_avemo.models.dual_lstm import DualLSTM
+from jax_avemo.models.outputs import Decoupled, Fused, Outputs
+from jax_avemo.models.pixels import scale_pixels
+from jax_avemo.models.resnext import ResNeXt
+from jax_avemo.models.sequence_lstm import ConcatenatedLSTM, SequenceLSTM
+from jax_avemo.models.spectral import SpectralFrontEnd
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
+
+FUSIONS = {"dual_lstm": DualLSTM, "lstm_concat": ConcatenatedLSTM}
+"""What reads the two aligned sequences; a single modality always has a `SequenceLSTM`."""
+ADVERSARIES = ("conditional", "marginal", "none")
+
+
+class Sequence(NamedTuple):
+    """One modality as its own network leaves it."""
+
+    values: Float[Array, "B T D"]
+    times: Float[Array, "B T"]
+    """Seconds."""
+    mask: Bool[Array, "B T"]
+    """Real elements of valid rows."""
+
+
+class AVEmo(nn.Module):
+    """Audio-visual emotion recognition with emotion and identity taken apart.
+
+    Faces -> ResNeXt with coordinate attention; sound -> 1-D CNN with self-attention; both -> the
+    same steps by time, self-attention, dual-sequence LSTM, attentive pooling -> z -> z_e and z_i.
+    The defaults are the method as written: ResNeXt50 32x4d. Padding frames, padding rows
+    (`valid`) and absent modalities change nothing of what is real. A modality that is missing is
+    masked behind its network, so black frames or silence never reach batch-norm statistics.
+    """
+
+    num_emotions: int
+    num_subjects: int = 0
+    """Training subjects; at least 1 when decoupling."""
+    modalities: tuple[str, ...] = ("video", "audio")
+    """What is left out has no parameters and costs no time."""
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    groups: int = 32
+    width_per_group: int = 4
+    stem_width: int = 64
+    stem_kernel: int = 7
+    expansion: int = 4
+    coordinate_attention: bool = True
+    attention_place: Literal["residual", "conv2"] = "residual"
+    attention_gate_bias: float = 0.0
+    residual_scale_init: float = 1.0
+    max_pool: bool = True
+    colour_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    colour_deviation: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    standardised_luminance: bool = True
+
+    spectral_kind: Literal["log_mel", "mfcc"] = "log_mel"
+    mel_bands: int = 64
+    fft_size: int = 1024
+    window_seconds: float = 0.05
+    hop_seconds: float = 0.016
+    spectral_normalise: bool = True
+    audio_widths: tuple[int, ...] = (96, 128, 128)
+    audio_kernel_size: int = 5
+    audio_self_attention: bool = True
+    audio_dropout: float = 0.1
+    batch_norm_momentum: float = 0.9
+
+    width: int = 128
+    """D, of a step of either modality; even, and a multiple of `heads`."""
+    heads: int = 4
+    steps: int = 12
+    alignment_width_seconds: float = 0.12
+    """Of the Gaussian that gathers elements around a step; at least half the steps' distance."""
+    alignment_gap_seconds: float = 1.0
+    """A step further than this from a modality's elements lacks it; at least a step's distance."""
+    embedded_self_attention: bool = True
+    fusion: str = "dual_lstm"
+    lstm_width: int = 96
+    bidirectional: bool = True
+    lstm_layer_norm: bool = False
+    lstm_unroll: int = 1
+    pooling_width: int = 64
+    skip: bool = True
+    """z also sees each modality's mean over its own elements."""
+    fused_width: int = 128
+    """Of z."""
+
+    decouple_identity: bool = True
+    """False: z_e and its head alone."""
+    embedding_width: int = 64
+    """Of z_e and of z_i."""
+    encoder_hidden: int = 128
+    adversary: Literal["conditional", "marginal", "none"] = "conditional"
+    adversary_hidden: int = 128
+    dropout: float = 0.15
+    dtype: DTypeLike = jnp.float32
+    """Of the image and audio networks; what follows is small and stays float32."""
+    remat: bool = False
+
+    def setup(self) -> None:
+        self._check()
+        self.drop = nn.Dropout(self.dropout)
+        if "video" in self.modalities:
+            self.video_network = ResNeXt(
+                depths=self.depths,
+                groups=self.groups,
+                width_per_group=self.width_per_group,
+                stem_width=self.stem_width,
+                stem_kernel=self.stem_kernel,
+                expansion=self.expansion,
+                coordinate_attention=self.coordinate_attention,
+                attention_place=self.attention_place,
+                attention_gate_bias=self.attention_gate_bias,
+                residual_scale_init=self.residual_scale_init,
+                max_pool=self.max_pool,
+                batch_norm_momentum=self.batch_norm_momentum,
+                dtype=self.dtype,
+                remat=self.remat,
+            )
+            self.video_projection = nn.Dense(self.width)
+            self.video_norm = nn.LayerNorm()
+            if self.embedded_self_attention:
+                self.video_attention = StepAttention(self.heads)
+            self.video_head = nn.Dense(self.num_emotions)
+        if "audio" in self.modalities:
+            self.spectral = SpectralFrontEnd(
+                kind=self.spectral_kind,
+                mel_bands=self.mel_bands,
+                fft_size=self.fft_size,
+                window_seconds=self.window_seconds,
+                hop_seconds=self.hop_seconds,
+                normalise=self.spectral_normalise,
+            )
+            self.audio_network = AudioNetwork(
+                widths=self.audio_widths,
+                kernel_size=self.audio_kernel_size,
+                width=self.width,
+                heads=self.heads,
+                dropout=self.audio_dropout,
+                self_attention=self.audio_self_attention,
+                batch_norm_momentum=self.batch_norm_momentum,
+                dtype=self.dtype,
+            )
+            if self.embedded_self_attention:
+                self.audio_attention = StepAttention(self.heads)
+            self.audio_head = nn.Dense(self.num_emotions)
+        lstm = SequenceLSTM if len(self.modalities) == 1 else FUSIONS[self.fusion]
+        self.lstm = lstm(
+            self.lstm_width, self.bidirectional, self.lstm_layer_norm, self.lstm_unroll
+        )
+        self.pooling = AttentivePooling(self.pooling_width)
+        self.fusion_norm = nn.LayerNorm()
+        self.fusion_layer = nn.Dense(self.fused_width)
+        encoder = (self.embedding_width, self.encoder_hidden, self.dropout)
+        self.emotion_encoder = TaskEncoder(*encoder)
+        self.emotion_head = nn.Dense(self.num_emotions)
+        if self.decouple_identity:
+            self.identity_encoder = TaskEncoder(*encoder)
+            self.identity_head = nn.Dense(self.num_subjects)
+            if self.adversary != "none":
+                conditional = self.adversary == "conditional"
+                self.identity_adversary = Adversary(
+                    self.num_subjects,
+                    self.adversary_hidden,
+                    condition_classes=self.num_emotions if conditional else 0,
+                )
+                self.emotion_adversary = Adversary(
+                    self.num_emotions,
+                    self.adversary_hidden,
+                    condition_classes=self.num_subjects if conditional else 0,
+                )
+
+    def __call__(
+        self,
+        batch: Mapping[str, Any],
+        *,
+        train: bool = False,
+        video_present: Bool[Array, " B"] | None = None,
+        audio_present: Bool[Array, " B"] | None = None,
+        reversal_strength: Float[Array, ""] | float = 0.0,
+    ) -> Outputs:
+        """`fuse`, then `decouple` with the batch's labels, which reach the adversaries alone.
+
+        Args: see those two. Training needs the random stream `dropout` and mutable `batch_stats`.
+        """
+        fused = self.fuse(
+            batch, train=train, video_present=video_present, audio_present=audio_present
+        )
+        decoupled = self.decouple(
+            fused.embedding,
+            train=train,
+            emotion=batch["emotion"],
+            subject=batch["subject"],
+            reversal_strength=reversal_strength,
+        )
+        return Outputs(*fused, *decoupled)
+
+    def fuse(
+        self,
+        batch: Mapping[str, Any],
+        *,
+        train: bool,
+        video_present: Bool[Array, " B"] | None = None,
+        audio_present: Bool[Array, " B"] | None = None,
+    ) -> Fused:
+        """From a batch to the embedding z.
+
+        Args:
+          batch: `schema.Batch`; neither labels nor the keys of a modality that is off are read.
+          train: batch statistics and dropout.
+          video_present, audio_present: False = the fusion does not see this modality of this clip
+            (modality dropout), exactly as if the clip had none; None = all that there is.
+        """
+        video = self._video(batch, train) if "video" in self.modalities else None
+        audio = self._audio(batch, train) if "audio" in self.modalities else None
+        video_seen = None if video is None else _seen(video.mask, video_present)
+        audio_seen = None if audio is None else _seen(audio.mask, audio_present)
+
+        # From what the fusion sees, so that dropping a modality equals not having it.
+        duration = jnp.zeros(batch["valid"].shape, jnp.float32)
+        if video is not None:
+            duration = jnp.maximum(duration, jnp.where(video_seen, video.times, 0.0).max(axis=1))
+        if audio is not None:
+            seconds = batch["audio_length"].astype(jnp.float32) / AUDIO_SAMPLE_RATE
+            duration = jnp.maximum(duration, jnp.where(audio_seen.any(axis=1), seconds, 0.0))
+        times = step_times(duration, self.steps)
+
+        video_logits = audio_logits = video_weights = audio_weights = None
+        video_mask = audio_mask = None
+        sequences, step_masks, means = [], [], []
+        if video is not None:
+            video_logits = self.video_head(self._drop(masked_mean(video.values, video.mask), train))
+            attention = self.video_attention if self.embedded_self_attention else None
+            steps, video_mask, video_weights = self._at_steps(
+                video, video_seen, times, duration, attention, train
+            )
+            sequences, step_masks = [*sequences, steps], [*step_masks, video_mask]
+            means.append(masked_mean(video.values, video_seen))
+        if audio is not None:
+            audio_logits = self.audio_head(self._drop(masked_mean(audio.values, audio.mask), train))
+            attention = self.audio_attention if self.embedded_self_attention else None
+            steps, audio_mask, audio_weights = self._at_steps(
+                audio, audio_seen, times, duration, attention, train
+            )
+            sequences, step_masks = [*sequences, steps], [*step_masks, audio_mask]
+            means.append(masked_mean(audio.values, audio_seen))
+
+        outputs = self.lstm(*sequences, *step_masks)
+        real = step_masks[0] if len(step_masks) == 1 else step_masks[0] | step_masks[1]
+        pooled, step_weights = self.pooling(outputs, real)
+        inputs = jnp.concatenate([pooled, *(means if self.skip else [])], axis=-1)
+        inputs = self.fusion_norm(inputs)
+        return Fused(
+            inputs=inputs,
+            embedding=self.fusion_layer(inputs),
+            video_logits=video_logits,
+            audio_logits=audio_logits,
+            video_available=None if video is None else video.mask.any(axis=1),
+            audio_available=None if audio is None else audio.mask.any(axis=1),
+            step_times=times,
+            video_steps=video_mask,
+            audio_steps=audio_mask,
+            video_attention=video_weights,
+            audio_attention=audio_weights,
+            step_outputs=outputs,
+            step_weights=step_weights,
+        )
+
+    def decouple(
+        self,
+        embedding: Float[Array, "B Z"],
+        *,
+        train: bool,
+        emotion: Int[Array, " B"] | None = None,
+        subject: Int[Array, " B"] | None = None,
+        reversal_strength: Float[Array, ""] | float = 0.0,
+    ) -> Decoupled:
+        """From z to z_e and z_i, their heads, and the adversaries.
+
+        Args:
+          embedding: z, from `fuse`.
+          train: dropout.
+          emotion, subject: -1 = unknown. They reach conditional adversaries alone.
+          reversal_strength: what the adversaries' gradients are multiplied with, sign apart, when
+            they enter the encoders. At 0 the adversaries are mere probes.
+        """
+        z_e = self.emotion_encoder(embedding, train)
+        emotion_logits = self.emotion_head(self._drop(z_e, train))
+        if not self.decouple_identity:
+            return Decoupled(z_e, None, emotion_logits, None, None, None)
+        z_i = self.identity_encoder(embedding, train)
+        identity_logits = self.identity_head(self._drop(z_i, train))
+        identity_from_emotion = emotion_from_identity = None
+        if self.adversary != "none":
+            identity_from_emotion = self.identity_adversary(
+                gradient_reversal(z_e, reversal_strength), emotion
+            )
+            emotion_from_identity = self.emotion_adversary(
+                gradient_reversal(z_i, reversal_strength), subject
+            )
+        return Decoupled(
+            emotion_embedding=z_e,
+            identity_embedding=z_i,
+            emotion_logits=emotion_logits,
+            identity_logits=identity_logits,
+            adversary_identity_logits=identity_from_emotion,
+            adversary_emotion_logits=emotion_from_identity,
+        )
+
+    def _video(self, batch: Mapping[str, Any], train: bool) -> Sequence:
+        video = batch["video"]
+        mask = batch["video_mask"] & batch["valid"][:, None]
+        pixels = scale_pixels(
+            video, mask, self.colour_mean, self.colour_deviation, self.standardised_luminance
+        )
+        images = pixels.astype(self.dtype).reshape(-1, *pixels.shape[2:])
+        features = self.video_network(images, mask.reshape(-1), train).astype(jnp.float32)
+        features = features.reshape(*video.shape[:2], -1)
+        return Sequence(self.video_norm(self.video_projection(features)), batch["video_time"], mask)
+
+    def _audio(self, batch: Mapping[str, Any], train: bool) -> Sequence:
+        features, mask, times = self.spectral(batch["audio"], batch["audio_length"])
+        mask = mask & batch["valid"][:, None]
+        values, mask, stride = self.audio_network(features, mask, train)
+        # An element is centred on the frame it is counted from: the convolutions are symmetric.
+        times = jnp.broadcast_to(times[::stride][None], mask.shape)
+        return Sequence(values.astype(jnp.float32), times, mask)
+
+    def _at_steps(
+        self,
+        sequence: Sequence,
+        seen: Bool[Array, "B T"],
+        times: Float[Array, "B S"],
+        duration: Float[Array, " B"],
+        attention: StepAttention | None,
+        train: bool,
+    ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"], Float[Array, "B heads S S"] | None]:
+        distance = duration / self.steps
+        steps, mask = align(
+            sequence.values,
+            sequence.times,
+            seen,
+            times,
+            # In a long clip every element still reaches a step.
+            jnp.maximum(self.alignment_width_seconds, distance / 2),
+            jnp.maximum(self.alignment_gap_seconds, distance),
+        )
+        weights = None
+        if attention is not None:
+            steps, weights = attention(steps, times, mask, train)
+        return self._drop(steps, train), mask, weights
+
+    def _drop(self, x: Array, train: bool) -> Array:
+        return self.drop(x, deterministic=not train)
+
+    def _check(self) -> None:
+        if tuple(self.modalities) not in {("video", "audio"), ("video",), ("audio",)}:
+            raise UserError(
+                f"modalities {self.modalities}: say ('video', 'audio'), ('video',) or ('audio',)"
+            )
+        if self.fusion not in FUSIONS:
+            raise UserError(f"no fusion '{self.fusion}': say one of {', '.join(FUSIONS)}")
+        if self.adversary not in ADVERSARIES:
+            raise UserError(f"no adversary '{self.adversary}': say one of {', '.join(ADVERSARIES)}")
+        if self.decouple_identity and self.num_subjects < 1:
+            raise UserError("decoupling needs training subjects: give num_subjects, or fuse only")
+
+
+def _seen(mask: Bool[Array, "B T"], present: Bool[Array, " B"] | None) -> Bool[Array, "B T"]:
+    return mask if present is None else mask & present[:, None]

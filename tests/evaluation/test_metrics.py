@@ -1,0 +1,239 @@
+"""Metrics against scikit-learn, intervals against closed forms."""
+
+import time
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from jax_avemo.evaluation.metrics import (
+    METRICS,
+    bootstrap_interval,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    paired_difference,
+    unweighted_average_recall,
+    weighted_average_recall,
+)
+
+CLASSES = 8
+
+
+def answers(seed: int, clips: int = 400, right: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    labels = generator.choice(CLASSES, clips, p=np.arange(1, 9) / 36)
+    guesses = generator.integers(0, CLASSES, clips)
+    return labels, np.where(generator.random(clips) < right, labels, guesses)
+
+
+def people(clips: int = 400, subjects: int = 24) -> np.ndarray:
+    return np.array([f"s{clip % subjects}" for clip in range(clips)])
+
+
+class TestAgainstScikitLearn:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_every_metric(self, seed):
+        labels, predictions = answers(seed)
+        confusion = confusion_matrix(labels, predictions, CLASSES)
+        np.testing.assert_array_equal(
+            confusion, sklearn_metrics.confusion_matrix(labels, predictions)
+        )
+        assert unweighted_average_recall(confusion) == pytest.approx(
+            sklearn_metrics.balanced_accuracy_score(labels, predictions)
+        )
+        assert weighted_average_recall(confusion) == pytest.approx(
+            sklearn_metrics.accuracy_score(labels, predictions)
+        )
+        assert macro_f1(confusion) == pytest.approx(
+            sklearn_metrics.f1_score(labels, predictions, average="macro")
+        )
+
+    def test_classes_that_do_not_occur_count_nowhere(self):
+        labels, predictions = np.array([0, 0, 2, 2]), np.array([0, 3, 2, 2])
+        confusion = confusion_matrix(labels, predictions, CLASSES)
+        assert unweighted_average_recall(confusion) == pytest.approx(0.75)
+        assert macro_f1(confusion) == pytest.approx(
+            sklearn_metrics.f1_score(labels, predictions, average="macro")
+        )
+
+
+class TestConfusionMatrix:
+    def test_unknown_labels_are_left_out(self):
+        confusion = confusion_matrix(np.array([0, -1, 1]), np.array([0, 1, 0]), 2)
+        np.testing.assert_array_equal(confusion, [[1, 0], [1, 0]])
+
+    @pytest.mark.parametrize(("label", "prediction"), [(2, 0), (0, 2), (0, -1)])
+    def test_classes_out_of_range_are_refused(self, label, prediction):
+        with pytest.raises(ValueError, match="outside"):
+            confusion_matrix(np.array([label]), np.array([prediction]), 2)
+
+    def test_lengths_must_agree(self):
+        with pytest.raises(ValueError, match="labels but"):
+            confusion_matrix(np.array([0, 1]), np.array([0]), 2)
+
+    @pytest.mark.parametrize("name", sorted(METRICS))
+    def test_metrics_take_stacks_and_nothing_is_nan(self, name):
+        filled = confusion_matrix(*answers(0), CLASSES)
+        values = METRICS[name](np.stack([filled, np.zeros_like(filled)]))
+        assert values[0] == METRICS[name](filled)
+        assert np.isnan(values[1])
+
+
+class TestCalibrationError:
+    def test_equals_a_sum_over_bins(self):
+        generator = np.random.default_rng(0)
+        probabilities = generator.dirichlet(np.ones(4), 500)
+        labels = generator.integers(0, 4, 500)
+        confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+        expected = 0.0
+        for number in range(10):
+            inside = (confidence > number / 10) & (confidence <= (number + 1) / 10)
+            if inside.any():
+                gap = abs(right[inside].mean() - confidence[inside].mean())
+                expected += inside.mean() * gap
+        assert expected_calibration_error(probabilities, labels, bins=10) == pytest.approx(expected)
+
+    def test_sure_and_right_is_zero_and_sure_and_wrong_is_one(self):
+        certain = np.eye(3)
+        assert expected_calibration_error(certain, np.arange(3)) == 0.0
+        assert expected_calibration_error(certain, np.array([1, 2, 0])) == 1.0
+
+    def test_unknown_labels_are_left_out(self):
+        assert expected_calibration_error(np.eye(2), np.array([0, -1])) == 0.0
+        assert np.isnan(expected_calibration_error(np.eye(2), np.array([-1, -1])))
+
+
+class TestBootstrapInterval:
+    def test_of_one_class_is_that_of_a_mean_over_subjects(self):
+        """Equal clips a subject: the interval is that of the mean of 40 subject accuracies."""
+        generator = np.random.default_rng(1)
+        subjects = np.repeat(np.arange(40), 10)
+        skill = generator.uniform(0.3, 0.9, 40)
+        labels = np.zeros(400, int)
+        predictions = (generator.random(400) > skill[subjects]).astype(int)
+        rates = (predictions == 0).reshape(40, 10).mean(1)
+        found = bootstrap_interval(
+            labels, predictions, subjects, weighted_average_recall, classes=2, seed=0
+        )
+        half = 1.96 * rates.std() / np.sqrt(40)
+        assert found.value == pytest.approx(rates.mean())
+        assert found.low == pytest.approx(rates.mean() - half, abs=0.015)
+        assert found.high == pytest.approx(rates.mean() + half, abs=0.015)
+
+    def test_equals_a_resampling_of_clips_written_out(self):
+        labels, predictions = answers(2)
+        subjects = people()
+        found = bootstrap_interval(
+            labels, predictions, subjects, macro_f1, classes=CLASSES, seed=3, samples=50
+        )
+        names = np.unique(subjects)
+        drawn = np.random.default_rng([3, 0]).multinomial(24, np.full(24, 1 / 24), size=50)
+        values = []
+        for counts in drawn:
+            index = np.concatenate(
+                [
+                    np.tile(np.flatnonzero(subjects == name), count)
+                    for name, count in zip(names, counts, strict=True)
+                ]
+            )
+            values.append(
+                sklearn_metrics.f1_score(labels[index], predictions[index], average="macro")
+            )
+        np.testing.assert_allclose(
+            [found.low, found.high], np.quantile(values, [0.025, 0.975]), rtol=1e-9
+        )
+
+    def test_a_network_given_twice_is_that_network(self):
+        labels, predictions = answers(4)
+        once, twice = (
+            bootstrap_interval(labels, given, people(), macro_f1, classes=CLASSES, seed=0)
+            for given in (predictions, np.stack([predictions, predictions]))
+        )
+        assert twice == pytest.approx(once)
+
+    def test_networks_are_averaged(self):
+        labels, good = answers(5, right=0.9)
+        bad = answers(6, right=0.2)[1]
+        both = bootstrap_interval(
+            labels, np.stack([good, bad]), people(), macro_f1, classes=CLASSES, seed=0
+        )
+        each = [macro_f1(confusion_matrix(labels, given, CLASSES)) for given in (good, bad)]
+        assert both.value == pytest.approx(np.mean(each))
+
+    def test_ignores_subjects_without_labels_and_the_order_of_clips(self):
+        labels, predictions = answers(7)
+        order = np.random.default_rng(0).permutation(401)
+        more = [np.append(labels, -1), np.append(predictions, 0), np.append(people(), "nobody")]
+        plain = bootstrap_interval(
+            labels, predictions, people(), unweighted_average_recall, classes=CLASSES, seed=0
+        )
+        other = bootstrap_interval(
+            *(array[order] for array in more),
+            unweighted_average_recall,
+            classes=CLASSES,
+            seed=0,
+        )
+        assert other == pytest.approx(plain)
+
+    def test_2000_samples_of_24_subjects_and_5_networks_are_quick(self):
+        labels, predictions = answers(8, clips=1440)
+        started = time.process_time()
+        bootstrap_interval(
+            labels, np.stack([predictions] * 5), people(1440), macro_f1, classes=CLASSES, seed=0
+        )
+        assert time.process_time() - started < 1.0  # 0.05 s measured
+
+    def test_without_labels_is_refused(self):
+        none = np.array([-1, -1])
+        with pytest.raises(ValueError, match="no clip has a label"):
+            bootstrap_interval(none, none + 1, none, macro_f1, classes=2, seed=0)
+
+
+class TestPairedDifference:
+    def compare(self, a, b, labels, subjects, **changes):
+        wanted = {"classes": CLASSES, "seed": 0} | changes
+        return paired_difference(labels, a, b, subjects, unweighted_average_recall, **wanted)
+
+    def test_of_a_network_with_itself_is_nothing(self):
+        labels, predictions = answers(0)
+        assert self.compare(predictions, predictions, labels, people()) == (0.0, 0.0, 0.0, 1.0)
+
+    def test_exchanging_a_and_b_changes_the_sign(self):
+        labels, a = answers(1, right=0.8)
+        b = answers(2, right=0.3)[1]
+        forth = self.compare(a, b, labels, people())
+        back = self.compare(b, a, labels, people())
+        assert forth.difference == pytest.approx(-back.difference)
+        assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
+        assert forth.p_value == back.p_value
+
+    def test_a_large_difference_has_the_smallest_p(self):
+        labels, a = answers(3, right=0.9)
+        b = answers(4, right=0.1)[1]
+        found = self.compare(a, b, labels, people())
+        assert found.low > 0.4
+        assert found.p_value == pytest.approx(1 / 2001)
+
+    def test_p_is_exact_for_few_subjects(self):
+        """a is better in each of 5 subjects: only none or all exchanged is as extreme."""
+        labels = np.zeros(10, int)
+        a, b = labels, np.tile([0, 1], 5)
+        found = self.compare(a, b, labels, np.repeat(np.arange(5), 2), classes=2)
+        assert found.difference == pytest.approx(0.5)
+        assert found.p_value == pytest.approx(2 / 2**5)
+
+    def test_p_is_uniform_where_there_is_no_difference(self):
+        values = []
+        for seed in range(60):
+            labels, a = answers(seed)
+            b = np.where(np.random.default_rng(1000 + seed).random(400) < 0.6, labels, 0)
+            a = np.where(np.random.default_rng(2000 + seed).random(400) < 0.6, labels, 0)
+            values.append(self.compare(a, b, labels, people(), samples=200).p_value)
+        assert 0.35 < np.mean(values) < 0.65
+        assert np.mean(np.array(values) < 0.05) < 0.15
+
+    def test_as_many_networks_are_needed_on_both_sides(self):
+        labels, a = answers(0)
+        with pytest.raises(ValueError, match="predictions of"):
+            self.compare(a, np.stack([a, a]), labels, people())

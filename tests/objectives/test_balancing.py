@@ -1,0 +1,166 @@
+"""Weights move as the papers say, stay positive, and are constants to differentiation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_avemo.objectives.balancing import BALANCERS, Balancer, fixed, gradnorm, uncertainty
+
+TASKS = ("emotion", "identity")
+INITIAL = {"emotion": float(np.log(8)), "identity": float(np.log(16))}
+
+
+def scalars(emotion: float, identity: float) -> dict[str, jax.Array]:
+    return {"emotion": jnp.float32(emotion), "identity": jnp.float32(identity)}
+
+
+def kernels(emotion: float, identity: float) -> dict[str, jax.Array]:
+    """Gradients at a 3 x 2 kernel with the given Frobenius norms."""
+    ones = jnp.ones((3, 2)) / jnp.sqrt(6.0)
+    return {"emotion": emotion * ones, "identity": identity * ones}
+
+
+def run(balancer: Balancer, losses, gradients, steps: int) -> dict[str, float]:
+    def step(state, _):
+        weights, state = balancer.combine(state, losses, gradients)
+        return state, weights
+
+    state = balancer.init(TASKS)
+    state, history = jax.lax.scan(step, state, None, length=steps)
+    weights, _ = balancer.combine(state, losses, gradients)
+    assert all(jnp.isfinite(values).all() for values in history.values())
+    return {task: float(weight) for task, weight in weights.items()}
+
+
+def build_all() -> dict[str, Balancer]:
+    return {
+        "gradnorm": gradnorm(INITIAL),
+        "fixed": fixed({"emotion": 1.0, "identity": 0.3}),
+        "uncertainty": uncertainty(),
+    }
+
+
+class TestGradNorm:
+    def test_starts_with_ones(self):
+        balancer = gradnorm(INITIAL)
+        weights, _ = balancer.combine(balancer.init(TASKS), scalars(1, 1), kernels(1, 9))
+        assert weights == {"emotion": 1.0, "identity": 1.0}
+
+    def test_first_step_is_adam_on_the_closed_form_slope(self):
+        """d L_grad / da_i = sign(G_i - mean G r_i^alpha) G_i; Adam's first step is its sign."""
+        balancer = gradnorm(INITIAL, learning_rate=0.1)
+        _, state = balancer.combine(
+            balancer.init(TASKS), scalars(INITIAL["emotion"], INITIAL["identity"]), kernels(1, 3)
+        )
+        weights, _ = balancer.combine(state, scalars(1, 1), kernels(1, 1))
+        up, down = np.exp(0.1), np.exp(-0.1)
+        assert weights["emotion"] == pytest.approx(2 * up / (up + down), rel=1e-5)
+        assert weights["identity"] == pytest.approx(2 * down / (up + down), rel=1e-5)
+
+    def test_at_equal_rates_weighted_norms_become_equal(self):
+        losses = scalars(0.5 * INITIAL["emotion"], 0.5 * INITIAL["identity"])
+        weights = run(gradnorm(INITIAL, learning_rate=0.005), losses, kernels(1, 3), 1500)
+        assert weights["emotion"] == pytest.approx(1.5, rel=0.02)
+        assert weights["identity"] == pytest.approx(0.5, rel=0.02)
+
+    @pytest.mark.parametrize("alpha", [0.5, 1.5])
+    def test_weights_settle_between_the_two_targets(self, alpha):
+        """Equal norms make mean G = 1 and r = 4/3, 2/3: L_grad is least where w_e lies between
+        (4/3)^alpha and 2 - (2/3)^alpha."""
+        losses = scalars(0.8 * INITIAL["emotion"], 0.4 * INITIAL["identity"])
+        balancer = gradnorm(INITIAL, alpha=alpha, learning_rate=0.005)
+        weights = run(balancer, losses, kernels(1, 1), 1000)
+        targets = sorted([(4 / 3) ** alpha, 2 - (2 / 3) ** alpha])
+        assert targets[0] - 0.02 <= weights["emotion"] <= targets[1] + 0.02
+
+    def test_the_slow_task_gains(self):
+        losses = scalars(0.9 * INITIAL["emotion"], 0.3 * INITIAL["identity"])
+        weights = run(gradnorm(INITIAL), losses, kernels(1, 1), 30)
+        assert weights["emotion"] > 1.1 > 0.9 > weights["identity"]
+
+    def test_alpha_zero_ignores_the_rates(self):
+        losses = scalars(0.9 * INITIAL["emotion"], 0.3 * INITIAL["identity"])
+        weights = run(gradnorm(INITIAL, alpha=0.0), losses, kernels(1, 1), 30)
+        assert weights["emotion"] == pytest.approx(1.0, abs=1e-5)
+
+    @pytest.mark.parametrize("emotion", [0.0, 1e-6, 1.0, 50.0])
+    @pytest.mark.parametrize("norm", [0.0, 1e-6, 1e4])
+    def test_sum_is_the_number_of_tasks_and_all_are_positive(self, emotion, norm):
+        weights = run(gradnorm(INITIAL), scalars(emotion, 1.0), kernels(norm, 1.0), 200)
+        assert sum(weights.values()) == pytest.approx(2.0, rel=1e-5)
+        assert min(weights.values()) > 0.0
+
+    def test_losses_of_nothing_at_all_are_survived(self):
+        weights = run(gradnorm(INITIAL), scalars(0, 0), kernels(0, 0), 20)
+        assert weights == pytest.approx({"emotion": 1.0, "identity": 1.0})
+
+    def test_an_adversary_among_the_losses_is_ignored(self):
+        losses = scalars(1, 1) | {"adversary": jnp.float32(100)}
+        weights, _ = gradnorm(INITIAL).combine(gradnorm(INITIAL).init(TASKS), losses, kernels(1, 1))
+        assert set(weights) == set(TASKS)
+
+    def test_a_task_of_one_class_is_refused(self):
+        with pytest.raises(ValueError, match="two classes"):
+            gradnorm({"emotion": 1.0, "identity": 0.0})
+
+    def test_other_tasks_are_refused(self):
+        with pytest.raises(ValueError, match="tasks"):
+            gradnorm(INITIAL).init(("emotion",))
+
+
+class TestFixed:
+    def test_weights_never_move(self):
+        weights = run(fixed({"emotion": 1.0, "identity": 0.3}), scalars(9, 1), kernels(1, 9), 5)
+        assert weights == pytest.approx({"emotion": 1.0, "identity": 0.3})
+
+    def test_a_task_without_a_weight_is_refused(self):
+        with pytest.raises(ValueError, match="weights"):
+            fixed({"emotion": 1.0}).init(TASKS)
+
+
+class TestUncertainty:
+    def test_settles_at_one_over_the_loss(self):
+        weights = run(uncertainty(learning_rate=0.02), scalars(0.25, 4.0), kernels(1, 1), 1500)
+        assert weights["emotion"] == pytest.approx(4.0, rel=0.02)
+        assert weights["identity"] == pytest.approx(0.25, rel=0.02)
+
+    def test_a_loss_of_zero_has_a_bounded_weight(self):
+        weights = run(uncertainty(learning_rate=0.5), scalars(0.0, 1.0), kernels(0, 1), 100)
+        assert weights["emotion"] == pytest.approx(100.0, rel=1e-4)
+
+    def test_the_closed_form_slope_is_the_gradient(self):
+        def objective(s, loss):
+            return jnp.exp(-s) * loss + s
+
+        slope = jax.grad(objective)(jnp.float32(0.7), 2.5)
+        assert slope == pytest.approx(1.0 - np.exp(-0.7) * 2.5, rel=1e-5)
+
+
+class TestEveryBalancer:
+    def test_all_are_listed(self):
+        assert set(build_all()) == set(BALANCERS)
+
+    @pytest.mark.parametrize("name", sorted(BALANCERS))
+    def test_weights_are_constants_to_differentiation(self, name):
+        balancer = build_all()[name]
+
+        def total(scale):
+            state = jax.tree.map(lambda leaf: leaf * scale.astype(leaf.dtype), state0)
+            losses = scalars(1, 2) | {"emotion": scale}
+            weights, _ = balancer.combine(state, losses, kernels(1, 2))
+            return sum(weights.values())
+
+        state0 = balancer.init(TASKS)
+        assert jax.grad(total)(jnp.float32(1.0)) == 0.0
+
+    @pytest.mark.parametrize("name", sorted(BALANCERS))
+    def test_state_keeps_its_structure_and_is_arrays(self, name):
+        balancer = build_all()[name]
+        state = balancer.init(TASKS)
+        _, new_state = jax.jit(balancer.combine)(state, scalars(1, 2), kernels(1, 2))
+        assert jax.tree.structure(state) == jax.tree.structure(new_state)
+        for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(new_state), strict=True):
+            assert isinstance(before, jax.Array)
+            assert before.dtype == after.dtype
+            assert before.shape == after.shape

@@ -1,0 +1,107 @@
+"""The schedule, the decay's mask, clipping and the running average, against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jax_avemo.training.optimizer import build_optimizer, ema
+
+
+def build(**changes):
+    settings = {
+        "learning_rate": 0.1,
+        "weight_decay": 0.0,
+        "warmup_steps": 4,
+        "total_steps": 20,
+        "clip_norm": 1e9,
+    }
+    return build_optimizer(**(settings | changes))
+
+
+class TestSchedule:
+    def test_rises_to_the_peak_and_falls_to_zero(self):
+        _, schedule = build()
+        assert [float(schedule(step)) for step in range(5)] == pytest.approx(
+            [0.025, 0.05, 0.075, 0.1, 0.1]
+        )
+        assert schedule(12) == pytest.approx(0.05)
+        assert schedule(20) == pytest.approx(0.0, abs=1e-8)
+        assert schedule(99) == pytest.approx(0.0, abs=1e-8)
+
+    def test_without_warm_up_starts_at_the_peak(self):
+        _, schedule = build(warmup_steps=0)
+        assert schedule(0) == pytest.approx(0.1)
+
+    def test_takes_a_traced_step(self):
+        _, schedule = build()
+        assert jax.jit(schedule)(jnp.int32(12)) == pytest.approx(0.05)
+
+
+class TestOptimizer:
+    def test_first_step_is_the_sign_of_the_gradient(self):
+        """Adam's first step is lr * g / (|g| + eps)."""
+        optimizer, schedule = build()
+        parameters = {"bias": jnp.array([1.0, 1.0])}
+        gradient = {"bias": jnp.array([0.3, -2.0])}
+        updates, _ = optimizer.update(gradient, optimizer.init(parameters), parameters)
+        np.testing.assert_allclose(updates["bias"], [-0.025, 0.025], rtol=1e-5)
+
+    def test_decays_kernels_only(self):
+        optimizer, schedule = build(weight_decay=0.5)
+        parameters = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full(2, 3.0)}
+        gradient = jax.tree.map(jnp.zeros_like, parameters)
+        updates, _ = optimizer.update(gradient, optimizer.init(parameters), parameters)
+        np.testing.assert_allclose(updates["kernel"], -0.025 * 0.5 * 3.0, rtol=1e-6)
+        np.testing.assert_array_equal(updates["bias"], 0.0)
+
+    def test_clips_by_the_global_norm(self):
+        """Seen in Adam's first moment: (1 - b1) times the clipped gradient."""
+        optimizer, _ = build(clip_norm=1.0)
+        parameters = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+        gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+        _, state = optimizer.update(gradient, optimizer.init(parameters), parameters)
+        moment = optax.tree_utils.tree_get(state, "mu")
+        np.testing.assert_allclose(moment["a"], 0.1 * 0.6, rtol=1e-5)
+        np.testing.assert_allclose(moment["b"], 0.1 * 0.8, rtol=1e-5)
+
+    def test_finds_a_minimum(self):
+        optimizer, _ = build(total_steps=200)
+        parameters = {"x": jnp.array([3.0, -2.0])}
+
+        def step(carry, _):
+            parameters, state = carry
+            gradient = jax.grad(lambda p: jnp.sum(jnp.square(p["x"] - 1.0)))(parameters)
+            updates, state = optimizer.update(gradient, state, parameters)
+            return (optax.apply_updates(parameters, updates), state), None
+
+        start = (parameters, optimizer.init(parameters))
+        (parameters, _), _ = jax.lax.scan(step, start, None, length=200)
+        np.testing.assert_allclose(parameters["x"], 1.0, atol=1e-2)
+
+    @pytest.mark.parametrize("changes", [{"warmup_steps": 20}, {"warmup_steps": -1}])
+    def test_impossible_warm_up_is_refused(self, changes):
+        with pytest.raises(ValueError, match="warmup_steps"):
+            build(**changes)
+
+    def test_clipping_to_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="clip_norm"):
+            build(clip_norm=0.0)
+
+
+class TestEma:
+    @pytest.mark.parametrize(("step", "kept"), [(0, 0.1), (8, 0.5), (10**6, 0.99)])
+    def test_equals_the_formula(self, step, kept):
+        averaged = ema({"w": jnp.array([2.0])}, {"w": jnp.array([4.0])}, 0.99, step)
+        assert averaged["w"][0] == pytest.approx(2.0 * kept + 4.0 * (1 - kept), rel=1e-6)
+
+    def test_decay_zero_is_the_newest(self):
+        averaged = ema({"w": jnp.array([2.0])}, {"w": jnp.array([4.0])}, 0.0, 50)
+        assert averaged["w"][0] == 4.0
+
+    def test_constant_weights_stay_and_keep_their_type(self):
+        weights = {"w": jnp.full(3, 0.5, jnp.bfloat16)}
+        averaged = ema(weights, weights, 0.9, jnp.int32(3))
+        assert averaged["w"].dtype == jnp.bfloat16
+        np.testing.assert_array_equal(averaged["w"], weights["w"])

@@ -100,7 +100,8 @@ class AudioNetwork(nn.Module):
             gain_init = nn.initializers.constant(0.03)
             gain = self.param("position_gain", gain_init, (self.width,), jnp.float32)
             step_times = jnp.arange(x.shape[1], dtype=jnp.float32) * stride * self.hop_seconds
-            x = x + (gain * time_encoding(step_times, self.width)).astype(self.dtype)
+            positions = time_encoding(step_times, self.width) * gain[None]
+            x = x + positions.astype(self.dtype)[None]
             x = SelfAttention(self.heads, name="attention")(x, mask, train)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         return zero_padding(x, mask), mask, stride

@@ -34,7 +34,8 @@ def masked_moments(
     mean = real(x).sum(axes) / divisor
     # d var / d mean = -2 sum(x - mean) / n = 0: stopping it there spares the backward pass a
     # reduction. Two passes, because E[x^2] - mean^2 cancels in float32.
-    variance = jnp.square(real(x - jax.lax.stop_gradient(mean))).sum(axes) / divisor
+    centre = jnp.broadcast_to(jax.lax.stop_gradient(mean), x.shape)
+    variance = jnp.square(real(x - centre)).sum(axes) / divisor
     return mean, variance, count
 
 
@@ -81,4 +82,5 @@ class MaskedBatchNorm(nn.Module):
 
         # Folded into one multiplication and one addition per value.
         gain = scale * jax.lax.rsqrt(variance + self.epsilon)
-        return (x.astype(jnp.float32) * gain + (bias - mean * gain)).astype(x.dtype)
+        offset = jnp.broadcast_to(bias - mean * gain, x.shape)
+        return (x.astype(jnp.float32) * jnp.broadcast_to(gain, x.shape) + offset).astype(x.dtype)

@@ -125,7 +125,7 @@ class GroupedConv(nn.Module):
         y = grouped_conv(x.astype(self.dtype), kernel, self.groups, self.stride, self.formulation)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
         return y
 
 
@@ -146,5 +146,5 @@ class PointwiseConv(nn.Module):
         y = pointwise_conv(x.astype(self.dtype), kernel, self.stride)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+            y = y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
         return y

@@ -65,7 +65,8 @@ def mel_spectrogram(
     """Power in mel bands; T = 1 + N // hop."""
     hop = round(hop_seconds * sample_rate)
     frames = _frames(audio.astype(jnp.float32), fft_size, hop)
-    spectrum = jnp.fft.rfft(frames * hann_window(round(window_seconds * sample_rate), fft_size))
+    window = hann_window(round(window_seconds * sample_rate), fft_size)
+    spectrum = jnp.fft.rfft(frames * window[None, None])
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     return power @ mel_filter_bank(sample_rate, fft_size, mel_bands, low_hz, high_hz)
 
@@ -173,14 +174,14 @@ def delta(
     frames = jnp.arange(x.shape[1])
     total = jnp.zeros_like(x)
     for offset, weight in zip(offsets, weights, strict=True):
-        index = jnp.clip(frames + offset, 0, last_frame[:, None])  # B, T
+        index = jnp.clip(frames[None] + offset, 0, last_frame[:, None])  # B, T
         total += weight * jnp.take_along_axis(x, index[:, :, None], axis=1)
     return total
 
 
 def frame_mask(audio_length: Int[Array, " B"], frame_count: int, hop: int) -> Bool[Array, "B T"]:
     """True where a frame's centre lies inside the sound; lengths and `hop` in samples."""
-    return jnp.arange(frame_count) * hop < audio_length[:, None]
+    return jnp.arange(frame_count)[None] * hop < audio_length[:, None]
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ class SpectralFrontEnd:
 
         Samples beyond a clip's length are ignored and frames beyond it are exactly zero.
         """
-        audio = jnp.where(jnp.arange(audio.shape[1]) < audio_length[:, None], audio, 0.0)
+        audio = jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
         hop = round(self.hop_seconds * self.sample_rate)
         frame_count = 1 + audio.shape[1] // hop
         mask = frame_mask(audio_length, frame_count, hop)

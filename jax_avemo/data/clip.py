@@ -1,0 +1,159 @@
+"""The one way from a file to a clip, for training and for prediction alike."""
+
+import dataclasses
+import itertools
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from jax_avemo.errors import UserError
+from jax_avemo.media.decode import MediaError, read_media
+from jax_avemo.media.faces import FaceDetector, FaceFallback, FaceTrack, track_and_crop
+from jax_avemo.schema import Clip, Labels, Recording
+
+_MAGIC = b"AVCLIP1\n"
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How clips are made: recorded with them, and equal for all clips of a data set."""
+
+    frame_size: int
+    """Pixels of a side of the face crop."""
+    frames_per_second: float
+    """Frames stored a second of a recording; a source of fewer keeps all it has."""
+    max_seconds: float
+    """Longer recordings are refused."""
+    jpeg_quality: int = 92
+    face_fallback: FaceFallback = "reject"
+    """What becomes of a recording without a face: refused, or the middle of each picture."""
+    need_video: bool = True
+    need_audio: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("frame_size", 16, 1024),
+            ("frames_per_second", 0.1, 240),
+            ("max_seconds", 0.1, 24 * 3600),
+            ("jpeg_quality", 1, 100),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"{name} is {getattr(self, name)}, allowed are {low} to {high}")
+        if self.face_fallback not in ("reject", "center"):
+            raise UserError(f"face_fallback is {self.face_fallback!r}, not 'reject' or 'center'")
+
+
+def make_clip(
+    recording: Recording, options: ClipOptions, *, detector: FaceDetector | None = None
+) -> Clip:
+    """Decode a recording, cut out its face, and keep its sound at 16 kHz.
+
+    The same file and options give the same bytes. `detector` spares loading one for every clip
+    (12 ms). Raises MediaError, with the file's path, for what cannot be used.
+    """
+    try:
+        media = read_media(
+            recording.path,
+            start=recording.start,
+            end=recording.end,
+            frames_per_second=options.frames_per_second,
+            max_seconds=options.max_seconds,
+            need_video=options.need_video,
+            need_audio=options.need_audio,
+        )
+        first = next(media.frames, None)
+        track = FaceTrack([], np.zeros(0), np.zeros(0, bool))
+        if first is not None:
+            track = track_and_crop(
+                itertools.chain([first], media.frames),
+                options.frame_size,
+                fallback=options.face_fallback,
+                detector=detector,
+            )
+    except MediaError as error:
+        raise MediaError(error.reason, recording.path) from error
+    return Clip(
+        labels=recording.labels,
+        frames=tuple(encode_jpeg(crop, options.jpeg_quality) for crop in track.crops),
+        frame_times=track.times.astype(np.float32),
+        face_found=track.found,
+        frame_size=options.frame_size,
+        audio=media.audio,
+        duration=media.duration,
+    )
+
+
+def encode_jpeg(image: UInt8[np.ndarray, "H W 3"], quality: int) -> bytes:
+    """RGB picture -> JPEG file."""
+    # OpenCV takes and gives blue first.
+    ok, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not ok:
+        raise ValueError(f"a picture of shape {image.shape} cannot be stored as JPEG")
+    return data.tobytes()
+
+
+def decode_jpeg(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """JPEG file -> RGB picture; raises UserError when it is none."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if image is None:
+        raise UserError("a stored frame is damaged: prepare the clips again")
+    return image
+
+
+def clip_to_bytes(clip: Clip) -> bytes:
+    """A clip as one block that carries a checksum: how it is staged and sent between processes."""
+    header = {
+        "labels": dataclasses.asdict(clip.labels),
+        "frame_bytes": [len(frame) for frame in clip.frames],
+        "frame_size": clip.frame_size,
+        "samples": int(clip.audio.size),
+        "duration": clip.duration,
+    }
+    text = json.dumps(header).encode()
+    body = b"".join(
+        (
+            struct.pack("<I", len(text)),
+            text,
+            np.asarray(clip.frame_times, "<f4").tobytes(),
+            np.asarray(clip.face_found, "u1").tobytes(),
+            np.asarray(clip.audio, "<i2").tobytes(),
+            *clip.frames,
+        )
+    )
+    return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def clip_from_bytes(data: bytes) -> Clip:
+    """The clip that `clip_to_bytes` made; ValueError when the block is damaged."""
+    start = len(_MAGIC) + 4
+    body = data[start:]
+    if data[: len(_MAGIC)] != _MAGIC or len(data) < start + 4:
+        raise ValueError("not a clip")
+    if struct.unpack("<I", data[len(_MAGIC) : start])[0] != zlib.crc32(body):
+        raise ValueError("a clip's checksum is wrong")
+    length = struct.unpack("<I", body[:4])[0]
+    header = json.loads(body[4 : 4 + length])
+    count, samples = len(header["frame_bytes"]), header["samples"]
+    position = 4 + length
+
+    def take(size: int) -> bytes:
+        nonlocal position
+        position += size
+        return body[position - size : position]
+
+    return Clip(
+        labels=Labels(**header["labels"]),
+        frame_times=np.frombuffer(take(4 * count), "<f4").astype(np.float32),
+        face_found=np.frombuffer(take(count), "u1").astype(bool),
+        audio=np.frombuffer(take(2 * samples), "<i2").astype(np.int16),
+        frames=tuple(take(size) for size in header["frame_bytes"]),
+        frame_size=header["frame_size"],
+        duration=header["duration"],
+    )

@@ -1,0 +1,195 @@
+"""How clips lie on disk (TFDS, ArrayRecord) and how they are read, one by one, in any order."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jax_avemo.errors import UserError
+from jax_avemo.files import write_json
+from jax_avemo.schema import Clip, Labels
+
+DATASET_NAME = "clips"
+_SPLIT = "clips"
+_INDEX_NAME = "index.json"
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Clips as TFDS records. They come from `clips`: the builder decodes no media itself.
+
+    The files can be read without this package:
+    `tfds.builder_from_directory("DATA_DIR/clips/1.0.0").as_data_source(split="clips")`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = DATASET_NAME
+
+    def __init__(self, *, clips: Iterable[Clip] = (), **kwargs: Any) -> None:
+        self._clips = clips
+        super().__init__(file_format="array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        blob = tfds.features.Tensor(shape=(), dtype=np.object_)
+        text = tfds.features.Text()
+        features = tfds.features.FeaturesDict(
+            {
+                **{field.name: text for field in dataclasses.fields(Labels)},
+                "frames": tfds.features.Tensor(shape=(None,), dtype=np.object_),
+                "frame_times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+                "face_found": tfds.features.Tensor(shape=(None,), dtype=np.bool_),
+                "frame_size": tfds.features.Scalar(dtype=np.int32),
+                # Bytes, because a record's integers take up to ten bytes each.
+                "audio": blob,
+                "duration": tfds.features.Scalar(dtype=np.float64),
+            },
+            doc={
+                "frames": "JPEG, RGB: aligned face crops",
+                "frame_times": "seconds from the start of the clip",
+                "face_found": "whether the face was detected in the frame itself",
+                "audio": "int16 little-endian, mono, 16 kHz",
+                "duration": "seconds",
+            },
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Aligned face crops and 16 kHz sound of acted emotions.",
+            features=features,
+            disable_shuffling=True,  # records stay in the order of their keys
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+        return {_SPLIT: self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for index, clip in enumerate(self._clips):
+            yield (
+                index,
+                {
+                    **dataclasses.asdict(clip.labels),
+                    "frames": np.array([*clip.frames, None], dtype=np.object_)[:-1],
+                    "frame_times": np.asarray(clip.frame_times, np.float32),
+                    "face_found": np.asarray(clip.face_found, np.bool_),
+                    "frame_size": clip.frame_size,
+                    "audio": np.asarray(clip.audio, "<i2").tobytes(),
+                    "duration": clip.duration,
+                },
+            )
+
+
+def write_clips(
+    folder: Path,
+    clips: Iterable[Clip],
+    labels: Sequence[Labels],
+    *,
+    emotions: Sequence[str],
+    options: dict[str, Any],
+    sources: Sequence[str],
+) -> None:
+    """Write a data set into the empty `folder`; `clips` come in the order of `labels`.
+
+    `sources` are the fingerprints of the files that the clips were made from. Raises ValueError
+    when two keys are equal: TFDS would say so in a misleading way.
+    """
+    keys = [label.key for label in labels]
+    if len(set(keys)) != len(keys):
+        raise ValueError("two clips have the same key")
+    tfds.disable_progress_bar()
+    builder = Builder(clips=clips, data_dir=str(folder))
+    # It tells on stdout what it does; there, only data may stand.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    index = {
+        "emotions": list(emotions),
+        "options": options,
+        "fingerprint": _fingerprint(labels, options),
+        "clips": [
+            {**dataclasses.asdict(label), "source": source}
+            for label, source in zip(labels, sources, strict=True)
+        ],
+    }
+    write_json(folder / DATASET_NAME / _INDEX_NAME, index)
+
+
+def _fingerprint(labels: Sequence[Labels], options: dict[str, Any]) -> str:
+    known = [[dataclasses.astuple(label) for label in labels], options]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class ClipSource(Sequence[Clip]):
+    """The clips of a data set, sorted by key. Threads may share it; it can be pickled."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.folder = Path(data_dir) / DATASET_NAME
+        index_path = self.folder / _INDEX_NAME
+        if not index_path.is_file():
+            raise UserError(f"no clips in {data_dir}: run `avemo prepare` with that --data-dir")
+        try:
+            index = json.loads(index_path.read_text())
+            self.labels: tuple[Labels, ...] = tuple(
+                Labels(**{f.name: entry[f.name] for f in dataclasses.fields(Labels)})
+                for entry in index["clips"]
+            )
+            self.sources: tuple[str, ...] = tuple(entry["source"] for entry in index["clips"])
+            """Fingerprint of the file behind each clip."""
+            self.emotions: tuple[str, ...] = tuple(index["emotions"])
+            self.options: dict[str, Any] = index["options"]
+            self.frame_size: int = self.options["frame_size"]
+            self.frames_per_second: float = self.options["frames_per_second"]
+            self.fingerprint: str = index["fingerprint"]
+            builder = tfds.builder_from_directory(str(self.folder / str(Builder.VERSION)))
+            self._records = builder.as_data_source(split=_SPLIT)
+            count = len(self._records)
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
+            raise self._damaged(error) from error
+        if count != len(self.labels):
+            raise self._damaged(f"{count} records for {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Clip]: ...
+    def __getitem__(self, index: int | slice) -> Clip | Sequence[Clip]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        labels = self.labels[position]
+        try:
+            record = self._records[position]
+            clip = Clip(
+                labels=labels,
+                frames=tuple(record["frames"]),
+                frame_times=record["frame_times"],
+                face_found=record["face_found"],
+                frame_size=int(record["frame_size"]),
+                audio=np.frombuffer(record["audio"], "<i2").astype(np.int16),
+                duration=float(record["duration"]),
+            )
+            key = record["key"].decode()
+        except Exception as error:  # whatever the record's parsers raise on foreign bytes
+            raise self._damaged(error) from error
+        if key != labels.key:
+            raise self._damaged(f"record {position} holds {key}, not {labels.key}")
+        return clip
+
+    def _damaged(self, detail: object) -> UserError:
+        line = " ".join(str(detail).split())[:120]
+        return UserError(
+            f"the clips in {self.folder} are damaged ({line}): delete that folder and prepare again"
+        )
+
+
+def read_clips(data_dir: Path) -> ClipSource:
+    """The prepared clips in `data_dir`; UserError when there are none or they are damaged."""
+    return ClipSource(data_dir)

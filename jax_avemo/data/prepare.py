@@ -1,0 +1,338 @@
+"""How a corpus becomes clips: in parallel, resumable, with a record of what was rejected."""
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jax_avemo.corpora import READERS, Scan
+from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
+from jax_avemo.errors import UserError
+from jax_avemo.files import write_atomic, write_json
+from jax_avemo.media.faces import FaceDetector
+from jax_avemo.media.sandbox import run_isolated
+from jax_avemo.progress import Progress
+from jax_avemo.schema import Clip, Recording
+
+SUMMARY_NAME, REJECTS_NAME = "summary.json", "rejects.csv"
+_STAGING_NAME, _LOCK_NAME = ".staging", ".lock"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A recording that could not be used."""
+
+    path: str
+    """Below the source folder."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a data set holds; its file is written last, so that it stands for a whole one."""
+
+    corpus: str
+    source: str
+    options: dict[str, Any]
+    clips: int
+    subjects: int
+    emotions: dict[str, int]
+    """Clips of each emotion, in the order of their indices."""
+    rejected: int
+    rejects: list[Reject]
+    long_sessions: list[str]
+    """Recordings that are no takes and in no fold."""
+    notes: list[str]
+    face_found_rate: float | None
+    """Share of frames in which the face was detected; None without a frame."""
+    duration_seconds: dict[str, float]
+    """Of the clips: min, mean, max, total."""
+    fingerprint: str
+    """Of the source: names, sizes, dates and labels."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the JSON file and `avemo prepare --json` have it."""
+        return dataclasses.asdict(self)
+
+
+def prepare(
+    corpus: str,
+    source: Path,
+    data_dir: Path,
+    options: ClipOptions,
+    *,
+    workers: int | None = None,
+) -> Summary:
+    """Make clips of the corpus at `source` in `data_dir`, or of what is new there.
+
+    Writes `clips/` (see data.clips), `rejects.csv` and, last, `summary.json`. A killed run goes on
+    where it was; with nothing new it returns at once. A file that hangs or crashes its decoder is
+    rejected and the rest goes on. `workers` None = one a core.
+
+    Raises UserError when the source has no take, when all are rejected, and when `data_dir` holds
+    clips of another corpus or with other options.
+    """
+    source, data_dir = Path(source), Path(data_dir)
+    summary = _read_summary(data_dir)
+    if summary is not None:
+        _check_same(summary, corpus, options, data_dir)
+        if not source.exists() and summary.source == str(source.absolute()):
+            return summary  # the media may be gone once the clips are made
+    scan = _scan(corpus, source)
+    sources = [_source_fingerprint(recording) for recording in scan.recordings]
+    fingerprint = _digest(sources)
+    if summary is not None and summary.fingerprint == fingerprint:
+        return summary
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with _locked(data_dir):
+        return _Preparation(corpus, source, data_dir, options, scan, sources, fingerprint).run(
+            workers or len(os.sched_getaffinity(0))
+        )
+
+
+def is_prepared(corpus: str, source: Path, data_dir: Path, options: ClipOptions) -> bool:
+    """Whether `prepare` with these arguments would have nothing to do."""
+    summary = _read_summary(Path(data_dir))
+    if summary is None or summary.corpus != corpus or summary.options != _plain(options):
+        return False
+    if not Path(source).exists():
+        return summary.source == str(Path(source).absolute())
+    scan = _scan(corpus, Path(source))
+    found = _digest([_source_fingerprint(recording) for recording in scan.recordings])
+    return summary.fingerprint == found
+
+
+def _plain(options: ClipOptions) -> dict[str, Any]:
+    return dataclasses.asdict(options)
+
+
+def _scan(corpus: str, source: Path) -> Scan:
+    if corpus not in READERS:
+        raise UserError(f"no corpus {corpus!r}: known are {', '.join(sorted(READERS))}")
+    return READERS[corpus](source)
+
+
+def _source_fingerprint(recording: Recording) -> str:
+    status = recording.path.stat()
+    parts = dataclasses.astuple(recording.labels), recording.start, recording.end
+    return _digest([*parts, status.st_size, status.st_mtime_ns])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]
+
+
+def _read_summary(data_dir: Path) -> Summary | None:
+    path = data_dir / SUMMARY_NAME
+    if not path.is_file() or not (data_dir / "clips").is_dir():
+        return None
+    try:
+        value = json.loads(path.read_text())
+        rejects = [Reject(**reject) for reject in value.pop("rejects")]
+        return Summary(rejects=rejects, **value)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): delete {data_dir} and prepare again"
+        ) from error
+
+
+def _check_same(summary: Summary, corpus: str, options: ClipOptions, data_dir: Path) -> None:
+    wanted = {"corpus": corpus, **_plain(options)}
+    stored = {"corpus": summary.corpus, **summary.options}
+    differences = [
+        f"{name} {stored.get(name)!r} (asked: {value!r})"
+        for name, value in wanted.items()
+        if stored.get(name) != value
+    ]
+    if differences:
+        raise UserError(
+            f"{data_dir} holds clips with {', '.join(differences)}: "
+            "use another --data-dir, or delete this one"
+        )
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    with (data_dir / _LOCK_NAME).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"another `avemo prepare` is writing to {data_dir}: wait for it or end it"
+            ) from error
+        yield
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """One run of `prepare` that has something to do."""
+
+    corpus: str
+    source: Path
+    data_dir: Path
+    options: ClipOptions
+    scan: Scan
+    sources: list[str]
+    fingerprint: str
+
+    def run(self, workers: int) -> Summary:
+        staging = self.data_dir / _STAGING_NAME
+        staging.mkdir(exist_ok=True)
+        self._reuse()
+        self._make_missing(workers)
+        whole, rejects = self._collect()
+        if not whole:
+            self._write_rejects(rejects)
+            shown = "; ".join(f"{reject.path}: {reject.reason}" for reject in rejects[:3])
+            raise UserError(
+                f"none of {len(rejects)} recordings could be used ({shown}): "
+                f"all reasons are in {self.data_dir / REJECTS_NAME}"
+            )
+        summary = self._build(whole, rejects)
+        self._write_rejects(rejects)
+        write_json(self.data_dir / SUMMARY_NAME, summary.to_dict())
+        shutil.rmtree(staging)
+        return summary
+
+    def _staged(self, position: int, suffix: str) -> Path:
+        # Other options or another version of the file have another name.
+        name = _digest([self.corpus, _plain(self.options), self.sources[position]])
+        return self.data_dir / _STAGING_NAME / f"{name}{suffix}"
+
+    def _missing(self) -> list[int]:
+        return [
+            position
+            for position in range(len(self.sources))
+            if not any(self._staged(position, suffix).is_file() for suffix in (".clip", ".reject"))
+        ]
+
+    def _reuse(self) -> None:
+        """Stage what an existing data set already has."""
+        if not (self.data_dir / "clips").is_dir():
+            return
+        from jax_avemo.data.clips.clips_dataset_builder import read_clips
+
+        with contextlib.suppress(UserError):  # damaged or half swapped: made anew
+            stored = read_clips(self.data_dir)
+            if stored.options != _plain(self.options):
+                return
+            places = {source: index for index, source in enumerate(stored.sources)}
+            for position in self._missing():
+                index = places.get(self.sources[position])
+                if index is not None:
+                    write_atomic(self._staged(position, ".clip"), clip_to_bytes(stored[index]))
+
+    def _make_missing(self, workers: int) -> None:
+        missing = self._missing()
+        tasks = [
+            (self.scan.recordings[position], self.options, self._staged(position, ".clip"))
+            for position in missing
+        ]
+        total = len(self.sources)
+        rejected = 0
+        with Progress(total, "preparing", unit="clips", start=total - len(missing)) as progress:
+            for outcome in run_isolated(_stage, tasks, workers=workers):
+                if outcome.error is not None:
+                    rejected += 1
+                    path = self._staged(missing[outcome.index], ".reject")
+                    write_atomic(path, outcome.error.encode())
+                progress.advance(rejected=rejected)
+
+    def _collect(self) -> tuple[list[int], list[Reject]]:
+        """Positions of the recordings that became clips, and the rejects."""
+        whole, rejects = [], []
+        for position, recording in enumerate(self.scan.recordings):
+            if self._staged(position, ".clip").is_file():
+                whole.append(position)
+            else:
+                reason = self._staged(position, ".reject").read_text()
+                rejects.append(Reject(recording.labels.key, reason))
+        return whole, rejects
+
+    def _build(self, whole: list[int], rejects: list[Reject]) -> Summary:
+        from jax_avemo.data.clips.clips_dataset_builder import write_clips
+
+        staging = self.data_dir / _STAGING_NAME
+        new, old, place = staging / "new", staging / "old", self.data_dir / "clips"
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new.mkdir()
+        found: list[Any] = []
+        seconds: list[float] = []
+
+        def clips() -> Iterator[Clip]:
+            with Progress(len(whole), "writing", unit="clips") as progress:
+                for position in whole:
+                    clip = clip_from_bytes(self._staged(position, ".clip").read_bytes())
+                    found.append(clip.face_found)
+                    seconds.append(clip.duration)
+                    yield clip
+                    progress.advance()
+
+        labels = [self.scan.recordings[position].labels for position in whole]
+        write_clips(
+            new,
+            clips(),
+            labels,
+            emotions=self.scan.emotions,
+            options=_plain(self.options),
+            sources=[self.sources[position] for position in whole],
+        )
+        # From here on the old summary does not hold; the staged clips survive a kill.
+        (self.data_dir / SUMMARY_NAME).unlink(missing_ok=True)
+        if place.exists():
+            place.rename(old)
+        (new / "clips").rename(place)
+        counts = Counter(label.emotion for label in labels)
+        frames = np.concatenate(found)
+        return Summary(
+            corpus=self.corpus,
+            source=str(self.source.absolute()),
+            options=_plain(self.options),
+            clips=len(whole),
+            subjects=len({label.subject for label in labels}),
+            emotions={name: counts[name] for name in self.scan.emotions},
+            rejected=len(rejects),
+            rejects=rejects,
+            long_sessions=[],
+            notes=list(self.scan.notes),
+            face_found_rate=round(float(frames.mean()), 4) if frames.size else None,
+            duration_seconds={
+                name: round(float(reduce(seconds)), 3)
+                for name, reduce in (("min", min), ("mean", np.mean), ("max", max), ("total", sum))
+            },
+            fingerprint=self.fingerprint,
+        )
+
+    def _write_rejects(self, rejects: list[Reject]) -> None:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["path", "reason"])
+        table.writerows((reject.path, reject.reason) for reject in rejects)
+        write_atomic(self.data_dir / REJECTS_NAME, text.getvalue().encode())
+
+
+@functools.cache
+def _detector() -> FaceDetector:
+    """One for the life of a worker, which has a single thread."""
+    return FaceDetector()
+
+
+def _stage(task: tuple[Recording, ClipOptions, Path]) -> bytes:
+    """In a worker: make a clip and put it into the staging folder."""
+    recording, options, path = task
+    write_atomic(path, clip_to_bytes(make_clip(recording, options, detector=_detector())))
+    return b""

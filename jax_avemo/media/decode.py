@@ -1,0 +1,324 @@
+"""How a media file becomes frames, their times and sound on one clock."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import Int16, UInt8
+
+from jax_avemo.errors import UserError
+from jax_avemo.media.sound import SoundTrack
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
+
+# A playlist or concat file would make FFmpeg open other files: only self-contained containers.
+_OPEN_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,wav,flv",
+}
+_MAX_PIXELS = 4096 * 4096
+_MAX_SIDE = 1280
+"""Frames are handed out at most this large: a face in 4K has more pixels than anyone stores."""
+_MAX_SOURCE_RATE = 240.0
+_SHORTFALL_SECONDS = 0.5
+"""A file that ends this much before its header says is cut off."""
+_DEFAULT_MAX_SECONDS = 300.0
+# Times derived from different time bases differ by rounding; far below any frame's duration.
+_TIME_SLACK_SECONDS = 1e-4
+
+
+class MediaError(UserError):
+    """A media file that cannot be used; `reason` says why in one line, without the path."""
+
+    def __init__(self, reason: str, path: Path | None = None) -> None:
+        super().__init__(reason if path is None else f"{path}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A picture and when it is shown."""
+
+    time: float
+    """Seconds from the start of the clip."""
+    image: UInt8[np.ndarray, "H W 3"]
+    """RGB, upright, square pixels, at most 1280 px on the longer side."""
+
+
+@dataclass(frozen=True)
+class Media:
+    """What `read_media` found. Picture and sound share one clock, 0 = the start of the clip."""
+
+    frames: Iterator[TimedFrame]
+    """Decoded as they are asked for, once: a whole clip is never held. Empty without a picture."""
+    audio: Int16[np.ndarray, "N"]
+    """16 kHz mono; sample n is at n / 16000 s. Empty without sound."""
+    duration: float
+    """Seconds: the longer of picture and sound."""
+
+
+def read_media(
+    path: Path,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    frames_per_second: float,
+    max_seconds: float = _DEFAULT_MAX_SECONDS,
+    need_video: bool = True,
+    need_audio: bool = True,
+) -> Media:
+    """Read the part of a file from `start` to `end` seconds (None = to its end).
+
+    Frames are chosen by time stamp: around every tick of `frames_per_second`, counted from the
+    first frame, the nearest one, each at most once. A source of fewer frames gives all it has, with
+    a variable frame rate too. Sound that begins late is preceded by silence, gaps are silent.
+
+    Raises MediaError where the file is missing, empty, no media, cut off, without the needed
+    picture or sound, or larger or longer than allowed, while `frames` are read too.
+    """
+    path = Path(path)
+    if end is not None and not end > start:
+        raise MediaError(f"the part ends at {end:g} s, before its start at {start:g} s", path)
+    span = _Span(path, start, end, max_seconds)
+    with _opened(path) as container:
+        video, sound = _video_stream(container), _audio_stream(container)
+        if need_video and video is None:
+            raise MediaError("has no picture", path)
+        if need_audio and sound is None:
+            raise MediaError("has no sound", path)
+        if video is None and sound is None:
+            raise MediaError("has neither picture nor sound", path)
+        _check_header(container, video, span)
+        survey = _survey(container, video, sound, span)
+    if need_audio and survey.audio.size == 0:
+        raise MediaError("has no sound that can be decoded in the part asked for", path)
+    if need_video and survey.video_end <= 0:
+        raise MediaError("has no picture in the part asked for", path)
+    frames = _frames(survey.span, frames_per_second) if survey.video_end > 0 else iter(())
+    return Media(frames, survey.audio, survey.duration)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The part of a file that is wanted."""
+
+    path: Path
+    start: float
+    end: float | None
+    max_seconds: float
+    origin: float = 0.0
+    """The container's own time of the file's first moment, in seconds."""
+
+    def clip_time(self, container_time: float) -> float:
+        return container_time - self.origin - self.start
+
+    @property
+    def length(self) -> float | None:
+        return None if self.end is None else self.end - self.start
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What one pass over the packets tells, with all sound and no picture decoded."""
+
+    span: _Span
+    audio: Any
+    video_end: float
+
+    @property
+    def duration(self) -> float:
+        return max(self.video_end, self.audio.size / AUDIO_SAMPLE_RATE)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise MediaError("no such file" if not path.exists() else "is not a file", path)
+    if path.stat().st_size == 0:
+        raise MediaError("is empty (0 bytes)", path)
+    # "file:" keeps a name such as "a:b.mp4" from being read as a protocol.
+    name = "file:" + os.path.abspath(path)
+    try:
+        with av.open(name, options=dict(_OPEN_OPTIONS)) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise MediaError(f"is not readable as audio or video ({error.strerror})", path) from error
+
+
+def _video_stream(container: Any) -> Any:
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            stream.thread_type = "SLICE"
+            stream.codec_context.thread_count = 1  # clips, not frames, are what runs in parallel
+            return stream
+    return None
+
+
+def _audio_stream(container: Any) -> Any:
+    return container.streams.audio[0] if container.streams.audio else None
+
+
+def _check_header(container: Any, video: Any, span: _Span) -> None:
+    if video is not None:
+        _check_pixels(video.codec_context.width, video.codec_context.height, span.path)
+    seconds = container.duration / av.time_base if container.duration else None
+    if seconds is None:
+        return
+    if span.start >= seconds + _TIME_SLACK_SECONDS:
+        raise MediaError(f"lasts {seconds:.2f} s, the part begins at {span.start:g} s", span.path)
+    wanted = min(seconds, span.end if span.end is not None else seconds) - span.start
+    _check_length(wanted, span)
+
+
+def _check_pixels(width: int, height: int, path: Path) -> None:
+    if width < 1 or height < 1:
+        raise MediaError("has a picture without size", path)
+    if width * height > _MAX_PIXELS:
+        raise MediaError(f"has a picture of {width} x {height}, the limit is 4096 x 4096", path)
+
+
+def _check_length(seconds: float, span: _Span) -> None:
+    if seconds > span.max_seconds + _TIME_SLACK_SECONDS:
+        raise MediaError(
+            f"lasts {seconds:.1f} s, the limit is {span.max_seconds:g} s: cut it into takes",
+            span.path,
+        )
+
+
+def _survey(container: Any, video: Any, sound: Any, span: _Span) -> _Survey:
+    """Pass over the packets: decode the sound, note how far the picture reaches."""
+    origin = (container.start_time or 0) / av.time_base
+    span = dataclasses.replace(span, origin=origin)
+    _seek(container, span)
+    streams = [stream for stream in (video, sound) if stream is not None]
+    track = SoundTrack(span.length)
+    video_end = file_end = 0.0
+    packets = bad = video_packets = 0
+    done: set[int] = set()
+    try:
+        for packet in container.demux(streams):
+            if packet.stream is video:
+                if packet.pts is None and packet.dts is None:
+                    continue
+                video_packets += 1
+                begin = float(
+                    (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
+                )
+                finish = begin + float((packet.duration or 0) * packet.time_base)
+                time, until = span.clip_time(begin), span.clip_time(finish)
+                file_end = max(file_end, until + span.start)
+                if until > 0 and (span.length is None or time < span.length):
+                    video_end = max(video_end, min(until, span.length or until))
+                    _check_length(video_end, span)
+                if span.length is not None and time > span.length + 1.0:
+                    done.add(packet.stream.index)
+                if video_packets > _MAX_SOURCE_RATE * (span.max_seconds + 60):
+                    raise MediaError(f"has over {_MAX_SOURCE_RATE:g} frames a second", span.path)
+            else:
+                packets += 1
+                try:
+                    decoded = packet.decode()
+                except av.error.FFmpegError:
+                    bad += 1
+                    continue
+                for frame in decoded:
+                    track.add(frame, None if frame.pts is None else span.clip_time(frame.time))
+                    _check_length(min(track.end, span.length or track.end), span)
+                if span.length is not None and track.end > span.length:
+                    done.add(packet.stream.index)
+            if len(done) == len(streams):
+                break
+    except av.error.FFmpegError as error:
+        raise MediaError(f"is damaged ({error.strerror})", span.path) from error
+    audio = track.finish()
+    file_end = max(file_end, track.end + span.start)
+    if bad and bad > max(1, packets // 20):
+        raise MediaError(
+            f"is damaged: {bad} of {packets} packets of sound cannot be decoded", span.path
+        )
+    if container.duration and len(done) < len(streams):
+        promised = container.duration / av.time_base
+        if span.end is not None:
+            promised = min(promised, span.end)
+        if file_end < promised - _SHORTFALL_SECONDS:
+            raise MediaError(f"is cut off: {file_end:.2f} of {promised:.2f} s are there", span.path)
+    return _Survey(span, audio, video_end)
+
+
+def _seek(container: Any, span: _Span) -> None:
+    if span.start > 0:
+        container.seek(int((span.start + span.origin) * av.time_base), backward=True)
+
+
+def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
+    """Decode the picture and yield the frame nearest to every tick."""
+    count = decoded = bad = 0
+    with _opened(span.path) as container:
+        video = _video_stream(container)
+        _seek(container, span)
+        kept: tuple[int, float, float, Any] | None = None  # slot, distance, time, frame
+        first: float | None = None
+        for packet in container.demux(video):
+            try:
+                decoded_frames = packet.decode()
+            except av.error.FFmpegError:
+                bad += 1
+                continue
+            past_end = False
+            for frame in decoded_frames:
+                decoded += 1
+                if frame.pts is None:
+                    continue
+                time = span.clip_time(frame.time)
+                if time < -_TIME_SLACK_SECONDS:
+                    continue
+                if span.length is not None and time >= span.length - _TIME_SLACK_SECONDS:
+                    past_end = True
+                    break
+                _check_length(time, span)
+                if frame.is_corrupt:
+                    bad += 1
+                    continue
+                first = time if first is None else first
+                position = (time - first) * frames_per_second
+                slot = int(np.floor(position + 0.5 + 1e-6))
+                distance = abs(position - slot)
+                if kept is not None and slot != kept[0]:
+                    yield _picture(kept[2], kept[3], video, span.path)
+                    count += 1
+                    kept = None
+                if kept is None or distance < kept[1]:
+                    kept = (slot, distance, time, frame)
+            if past_end:
+                break
+        if kept is not None:
+            yield _picture(kept[2], kept[3], video, span.path)
+            count += 1
+    if count == 0:
+        raise MediaError("has no picture that can be decoded", span.path)
+    if bad > max(1, decoded // 20):
+        raise MediaError(f"is damaged: {bad} frames cannot be decoded", span.path)
+
+
+def _picture(time: float, frame: Any, video: Any, path: Path) -> TimedFrame:
+    _check_pixels(frame.width, frame.height, path)
+    width, height = frame.width, frame.height
+    aspect = float(video.sample_aspect_ratio or 1)
+    if 0.25 < aspect < 4:
+        width = round(width * aspect)
+    shrink = min(1.0, _MAX_SIDE / max(width, height))
+    image = frame.to_ndarray(
+        format="rgb24",
+        width=max(1, round(width * shrink)),
+        height=max(1, round(height * shrink)),
+        interpolation="AREA" if shrink < 1 else "BILINEAR",
+    )
+    quarter_turns = round(frame.rotation / 90) % 4
+    if quarter_turns:
+        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
+    return TimedFrame(max(time, 0.0), image)

@@ -1,0 +1,207 @@
+"""How work on untrusted media is kept from hanging, crashing or eating the machine."""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import Any
+
+from jax_avemo.errors import UserError
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_READY, _VALUE, _ERROR = b"R", b"V", b"E"
+_START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one task may use."""
+
+    seconds: float = 120.0
+    """By the clock; generous, for a machine may be busy."""
+    cpu_seconds: int = 60
+    memory_bytes: int = 4 << 30
+    """Address space of a worker: a 4K film needs 1 GB of it, the libraries 0.8 GB."""
+    file_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: its value, or in one line why there is none."""
+
+    index: int
+    value: bytes | None
+    error: str | None
+
+
+def run_isolated(
+    function: Callable[[Any], bytes],
+    tasks: Sequence[Any],
+    *,
+    workers: int,
+    limits: Limits | None = None,
+) -> Iterator[Outcome]:
+    """`function` of every task, in `workers` processes under `limits`, in order of completion.
+
+    A task that fails, takes too long, or kills its worker gives an `error`; the others go on.
+    `function` must be importable. What a worker sends back are plain bytes, never a pickle: a
+    decoder taken over by a file cannot reach this process that way. Leaving the iterator early
+    ends the workers.
+    """
+    limits = limits or Limits()
+    waiting = list(range(len(tasks)))[::-1]
+    running: list[_Worker] = []
+    try:
+        for _ in range(min(workers, len(tasks))):
+            running.append(_Worker(function, limits))
+        while waiting or any(worker.task is not None for worker in running):
+            for worker in running:
+                if worker.ready and worker.task is None and waiting:
+                    worker.give(waiting.pop(), tasks)
+            soonest = min(worker.deadline for worker in running)
+            pause = max(min(soonest - time.monotonic(), 5.0), 0.0)
+            heard = connection.wait([worker.pipe for worker in running], pause)
+            for position, worker in enumerate(running):
+                if worker.pipe in heard:
+                    outcome = worker.hear()
+                elif time.monotonic() > worker.deadline:
+                    outcome = worker.overdue()
+                else:
+                    continue
+                if outcome is not None:
+                    yield outcome
+                if worker.dead:
+                    running[position] = _Worker(function, limits)
+    finally:
+        for worker in running:
+            worker.end()
+
+
+class _Worker:
+    """One process and the task it has, if any."""
+
+    def __init__(self, function: Callable[[Any], bytes], limits: Limits) -> None:
+        self._limits = limits
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, limits), daemon=True)
+        with _single_threaded_libraries():
+            self._process.start()
+        theirs.close()
+        self.ready = self.dead = False
+        self.task: int | None = None
+        self.deadline = time.monotonic() + _START_SECONDS
+        # After the limits stand, because importing it brings the decoder in.
+        self.pipe.send(function)
+
+    def give(self, task: int, tasks: Sequence[Any]) -> None:
+        self.task = task
+        self.deadline = time.monotonic() + self._limits.seconds
+        with contextlib.suppress(BrokenPipeError):  # heard of as the end of the pipe
+            self.pipe.send(tasks[task])
+
+    def hear(self) -> Outcome | None:
+        try:
+            message = self.pipe.recv_bytes()
+        except (EOFError, OSError):
+            self._process.join(5.0)
+            return self._died(_cause(self._process.exitcode, self._limits))
+        if not self.ready:
+            self.ready, self.deadline = True, math.inf
+            return None
+        assert self.task is not None
+        index, self.task, self.deadline = self.task, None, math.inf
+        if message[:1] == _VALUE:
+            return Outcome(index, message[1:], None)
+        return Outcome(index, None, " ".join(message[1:].decode(errors="replace").split()))
+
+    def overdue(self) -> Outcome | None:
+        self._process.kill()
+        return self._died(f"took more than {self._limits.seconds:g} s")
+
+    def _died(self, cause: str) -> Outcome | None:
+        self.end()
+        if not self.ready:
+            raise UserError(
+                f"a worker process did not start ({cause}): a script that calls this needs "
+                "`if __name__ == '__main__':` around its work"
+            )
+        return None if self.task is None else Outcome(self.task, None, cause)
+
+    def end(self) -> None:
+        self.dead = True
+        self.pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _cause(exit_code: int | None, limits: Limits) -> str:
+    if exit_code == -signal.SIGXCPU:
+        return f"took more than {limits.cpu_seconds} s of CPU"
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"crashed the decoder ({name})"
+    return f"ended the decoder (exit code {exit_code})"
+
+
+@contextlib.contextmanager
+def _single_threaded_libraries() -> Iterator[None]:
+    """The workers are the parallelism. Read by libraries at import, so set before the start."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(pipe: Any, limits: Limits) -> None:
+    """A worker's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when it is over
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    try:
+        function = pipe.recv()
+        import cv2
+
+        cv2.setNumThreads(1)
+        pipe.send_bytes(_READY)
+        while True:
+            task = pipe.recv()
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            spent = used.ru_utime + used.ru_stime
+            _limit(resource.RLIMIT_CPU, int(spent) + 1 + limits.cpu_seconds)
+            pipe.send_bytes(_attempt(function, task, limits))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone
+
+
+def _attempt(function: Callable[[Any], bytes], task: Any, limits: Limits) -> bytes:
+    try:
+        return _VALUE + function(task)
+    except MemoryError:
+        return _ERROR + f"needs more than {limits.memory_bytes / 2**30:.1f} GB of memory".encode()
+    except UserError as error:
+        return _ERROR + str(getattr(error, "reason", error)).encode()
+    except Exception as error:  # one bad file must not end the batch
+        return _ERROR + f"failed ({type(error).__name__}: {error})".encode()
+
+
+def _limit(kind: int, value: int) -> None:
+    """Lower the soft limit. Some systems refuse some kinds; the others still hold there."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(kind, (value, hard))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_avemo.errors import UserError
@@ -19,7 +20,7 @@ def keep_compiled_programs(folder: str) -> None:
 
 def data_mesh() -> Mesh:
     """All devices of all hosts along one axis, `data`."""
-    return jax.make_mesh((jax.device_count(),), ("data",))
+    return Mesh(np.array(jax.devices()), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

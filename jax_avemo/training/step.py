@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.objectives.balancing import Balancer
+from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
@@ -101,7 +102,7 @@ def make_train_step(
                 method="fuse",
             )
             differentiable = (fused.embedding, fused.video_logits, fused.audio_logits)
-            return differentiable, (fused.inputs, updates.get("batch_stats", {}))
+            return differentiable, (fused, updates.get("batch_stats", {}))
 
         def heads(params: Any, embedding: Array) -> dict[str, Array]:
             heads_out = model.apply(
@@ -137,14 +138,12 @@ def make_train_step(
                     )
             return found
 
-        differentiable, pull_back, (inputs, batch_stats) = jax.vjp(
-            trunk, state.params, has_aux=True
-        )
+        differentiable, pull_back, (fused, batch_stats) = jax.vjp(trunk, state.params, has_aux=True)
         embedding, video_logits, audio_logits = differentiable
 
         names = tasks(objective)
         gradients = {
-            name: inputs.T @ jax.grad(lambda z, n=name: heads(state.params, z)[n])(embedding)
+            name: fused.inputs.T @ jax.grad(lambda z, n=name: heads(state.params, z)[n])(embedding)
             for name in names
         }
         values = heads(state.params, embedding)
@@ -166,11 +165,13 @@ def make_train_step(
             for name, constant in constants.items():
                 if name in found:
                     loss += constant * found[name]
-            for name, logits in (("video", video_logits), ("audio", audio_logits)):
+            for name, logits, has in (
+                ("video", video_logits, fused.video_available),
+                ("audio", audio_logits, fused.audio_available),
+            ):
                 if logits is not None:
-                    present = valid & (video_present if name == "video" else audio_present)
                     found[name] = losses.softmax_cross_entropy(
-                        logits, emotion, present, objective.label_smoothing
+                        logits, emotion, valid & has, objective.label_smoothing
                     )
                     loss += objective.auxiliary * found[name]
             return loss, found
@@ -215,11 +216,12 @@ def make_evaluation_step(model: AVEmo) -> Callable[[Any, Any], dict[str, Array]]
     """The function `(variables, batch) -> named arrays`, deterministic, labels unseen."""
 
     def evaluation_step(variables: Any, batch: Any) -> dict[str, Array]:
-        unlabelled = {k: v for k, v in batch.items() if k not in ("emotion", "subject")}
+        unknown = jnp.full_like(batch["emotion"], UNKNOWN)
+        unlabelled = dict(batch) | {"emotion": unknown, "subject": unknown}
         outputs = model.apply(variables, unlabelled, train=False)
         found = {
             "probabilities": jax.nn.softmax(outputs.emotion_logits.astype(jnp.float32)),
-            "z": outputs.fused_embedding,
+            "z": outputs.embedding,
             "z_e": outputs.emotion_embedding,
         }
         if outputs.identity_embedding is not None:

@@ -1,0 +1,13 @@
+"""What every test stands on: two fake CPU devices, checked shapes, no silent rank promotion."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_AVEMO_TEST_PLATFORM", "cpu")
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+).strip()
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook("jax_avemo", "beartype.beartype")

@@ -85,7 +85,9 @@ def hsic(
     return jnp.sum(kernels) / jnp.square(jnp.maximum(count - 1.0, 1.0))
 
 
-def reversal_schedule(progress: Float[Array, ""] | float, gamma: float = 10.0) -> Float[Array, ""]:
+def reversal_schedule(
+    progress: Float[Array, "*shape"] | float, gamma: float = 10.0
+) -> Float[Array, "*shape"]:
     """Strength of the reversed gradient: 0 at the start of training, near 1 at its end.
 
         lambda = 2 / (1 + exp(-gamma p)) - 1,   p = share of training done, in [0, 1]

@@ -5,79 +5,87 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_avemo.objectives.losses import (
-    COUPLINGS,
-    accuracy,
-    hsic,
-    orthogonality,
-    reversal_schedule,
-    softmax_cross_entropy,
-)
+from jax_avemo.objectives import losses
+
+# One compilation a function and shape, where eager calls compile every operation by itself.
+softmax_cross_entropy = jax.jit(losses.softmax_cross_entropy, static_argnums=3)
+accuracy = jax.jit(losses.accuracy)
+orthogonality = jax.jit(losses.orthogonality)
+hsic = jax.jit(losses.hsic)
+COUPLINGS = {name: jax.jit(function) for name, function in losses.COUPLINGS.items()}
 
 
-def normal(seed: int, *shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
+def value_and_slope(function):
+    return jax.jit(jax.value_and_grad(function))
 
 
-def all_valid(rows: int) -> jax.Array:
-    return jnp.ones(rows, bool)
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def all_valid(rows: int) -> np.ndarray:
+    return np.ones(rows, bool)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
 class TestSoftmaxCrossEntropy:
     def test_equal_logits_cost_log_classes(self):
-        loss = softmax_cross_entropy(jnp.zeros((4, 8)), jnp.arange(4), all_valid(4))
+        loss = softmax_cross_entropy(np.zeros((4, 8)), np.arange(4), all_valid(4))
         assert loss == pytest.approx(np.log(8), rel=1e-6)
 
     def test_is_the_mean_over_counted_rows(self):
-        logits, labels = normal(0, 5, 3), jnp.array([0, 2, -1, 1, 1])
-        valid = jnp.array([True, True, True, True, False])
-        log_p = np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
+        logits, labels = normal(0, 5, 3), np.array([0, 2, -1, 1, 1])
+        valid = np.array([True, True, True, True, False])
+        log_p = np.log(softmax(logits))
         expected = -(log_p[0, 0] + log_p[1, 2] + log_p[3, 1]) / 3
         assert softmax_cross_entropy(logits, labels, valid) == pytest.approx(expected, rel=1e-5)
 
     def test_smoothing_mixes_the_target_with_the_uniform_one(self):
-        logits, labels = normal(1, 4, 6), jnp.array([5, 0, 3, 3])
-        target = 0.9 * jax.nn.one_hot(labels, 6) + 0.1 / 6
-        expected = -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=1))
+        logits, labels = normal(1, 4, 6), np.array([5, 0, 3, 3])
+        target = 0.9 * np.eye(6)[labels] + 0.1 / 6
+        expected = -np.mean(np.sum(target * np.log(softmax(logits)), axis=1))
         smoothed = softmax_cross_entropy(logits, labels, all_valid(4), 0.1)
         assert smoothed == pytest.approx(float(expected), rel=1e-5)
 
     def test_gradient_is_probability_minus_target(self):
-        logits, labels = normal(2, 3, 4), jnp.array([1, 0, 3])
-        slope = jax.grad(softmax_cross_entropy)(logits, labels, all_valid(3))
-        expected = (jax.nn.softmax(logits) - jax.nn.one_hot(labels, 4)) / 3
+        logits, labels = normal(2, 3, 4), np.array([1, 0, 3])
+        _, slope = value_and_slope(softmax_cross_entropy)(logits, labels, all_valid(3))
+        expected = (softmax(logits) - np.eye(4)[labels]) / 3
         np.testing.assert_allclose(slope, expected, atol=1e-6)
 
     @pytest.mark.parametrize("label", [-1, 0])
     def test_nothing_to_count_is_zero_with_a_zero_gradient(self, label):
-        valid = jnp.zeros(2, bool) if label == 0 else all_valid(2)
-        value, slope = jax.value_and_grad(softmax_cross_entropy)(
-            normal(3, 2, 3), jnp.full(2, label), valid
+        valid = np.zeros(2, bool) if label == 0 else all_valid(2)
+        value, slope = value_and_slope(softmax_cross_entropy)(
+            normal(3, 2, 3), np.full(2, label), valid
         )
         assert value == 0.0
         np.testing.assert_array_equal(slope, 0.0)
 
     def test_infinite_padding_rows_leave_the_gradient_finite(self):
-        logits = normal(4, 3, 4).at[2].set(jnp.inf)
-        valid = jnp.array([True, True, False])
-        value, slope = jax.value_and_grad(softmax_cross_entropy)(logits, jnp.arange(3), valid)
-        assert jnp.isfinite(value)
-        assert jnp.isfinite(slope).all()
+        logits = np.concatenate([normal(4, 2, 4), np.full((1, 4), np.inf, np.float32)])
+        valid = np.array([True, True, False])
+        value, slope = value_and_slope(softmax_cross_entropy)(logits, np.arange(3), valid)
+        assert np.isfinite(value)
+        assert np.isfinite(slope).all()
 
     def test_is_float32_from_bfloat16_logits(self):
-        logits = normal(5, 2, 3).astype(jnp.bfloat16)
-        assert softmax_cross_entropy(logits, jnp.arange(2), all_valid(2)).dtype == jnp.float32
+        logits = jnp.asarray(normal(5, 2, 3), jnp.bfloat16)
+        assert softmax_cross_entropy(logits, np.arange(2), all_valid(2)).dtype == jnp.float32
 
 
 class TestAccuracy:
     def test_counts_valid_labelled_rows_only(self):
-        logits = jax.nn.one_hot(jnp.array([0, 1, 2, 2, 1]), 3)
-        labels = jnp.array([0, 1, 0, -1, 1])
-        valid = jnp.array([True, True, True, True, False])
+        logits = np.eye(3, dtype=np.float32)[[0, 1, 2, 2, 1]]
+        labels = np.array([0, 1, 0, -1, 1])
+        valid = np.array([True, True, True, True, False])
         assert accuracy(logits, labels, valid) == pytest.approx(2 / 3)
 
     def test_nothing_to_count_is_zero(self):
-        assert accuracy(normal(0, 2, 3), jnp.array([-1, -1]), all_valid(2)) == 0.0
+        assert accuracy(normal(0, 2, 3), np.array([-1, -1]), all_valid(2)) == 0.0
 
 
 class TestOrthogonality:
@@ -92,12 +100,12 @@ class TestOrthogonality:
         assert orthogonality(ze, zi, all_valid(6)) == pytest.approx(expected, rel=1e-5)
 
     def test_one_dimension_with_itself_is_one(self):
-        z = jnp.array([[1.0], [-1.0], [2.0], [-2.0]])
+        z = np.array([[1.0], [-1.0], [2.0], [-2.0]])
         assert orthogonality(z, z, all_valid(4)) == pytest.approx(1.0, rel=1e-5)
 
     def test_uncorrelated_columns_are_zero(self):
-        ze = jnp.array([[1.0], [1.0], [-1.0], [-1.0]])
-        zi = jnp.array([[1.0], [-1.0], [1.0], [-1.0]])
+        ze = np.array([[1.0], [1.0], [-1.0], [-1.0]])
+        zi = np.array([[1.0], [-1.0], [1.0], [-1.0]])
         assert orthogonality(ze, zi, all_valid(4)) == pytest.approx(0.0, abs=1e-7)
 
 
@@ -130,33 +138,33 @@ class TestHsic:
 class TestEveryCoupling:
     def test_padding_changes_nothing(self, name):
         ze, zi = normal(8, 5, 4), normal(9, 5, 3)
-        padded = [jnp.concatenate([z, jnp.full((3, z.shape[1]), 1e3)]) for z in (ze, zi)]
-        valid = jnp.arange(8) < 5
+        padded = [np.concatenate([z, np.full((3, z.shape[1]), 1e3)]) for z in (ze, zi)]
+        valid = np.arange(8) < 5
         expected = COUPLINGS[name](ze, zi, all_valid(5))
         assert COUPLINGS[name](*padded, valid) == pytest.approx(float(expected), rel=1e-5)
 
     @pytest.mark.parametrize("rows", [0, 1])
     def test_too_few_rows_are_zero_with_a_finite_gradient(self, name, rows):
-        valid = jnp.arange(4) < rows
-        value, slope = jax.value_and_grad(COUPLINGS[name])(normal(0, 4, 3), normal(1, 4, 3), valid)
+        valid = np.arange(4) < rows
+        value, slope = value_and_slope(COUPLINGS[name])(normal(0, 4, 3), normal(1, 4, 3), valid)
         assert value == pytest.approx(0.0, abs=1e-7)
-        assert jnp.isfinite(slope).all()
+        assert np.isfinite(slope).all()
 
     def test_a_collapsed_embedding_has_a_finite_gradient(self, name):
-        value, slope = jax.value_and_grad(COUPLINGS[name])(
-            jnp.ones((4, 3)), normal(1, 4, 3), all_valid(4)
+        value, slope = value_and_slope(COUPLINGS[name])(
+            np.ones((4, 3)), normal(1, 4, 3), all_valid(4)
         )
         assert value == pytest.approx(0.0, abs=1e-6)
-        assert jnp.isfinite(slope).all()
+        assert np.isfinite(slope).all()
 
     def test_descent_makes_dependent_embeddings_less_dependent(self, name):
         zi = normal(2, 16, 3)
         ze = zi + 0.1 * normal(3, 16, 3)
-        value_and_slope = jax.jit(jax.value_and_grad(COUPLINGS[name]))
-        first, slope = value_and_slope(ze, zi, all_valid(16))
+        measure = value_and_slope(COUPLINGS[name])
+        first, slope = measure(ze, zi, all_valid(16))
         for _ in range(50):
-            ze = ze - slope / jnp.linalg.norm(slope) * 0.2
-            last, slope = value_and_slope(ze, zi, all_valid(16))
+            ze = ze - 0.2 * np.array(slope) / np.linalg.norm(slope)
+            last, slope = measure(ze, zi, all_valid(16))
         assert last < 0.5 * first
 
 
@@ -164,8 +172,10 @@ class TestReversalSchedule:
     def test_equals_the_paper(self):
         p = np.linspace(0, 1, 5)
         np.testing.assert_allclose(
-            reversal_schedule(jnp.asarray(p)), 2 / (1 + np.exp(-10 * p)) - 1, atol=1e-6
+            losses.reversal_schedule(jnp.asarray(p, jnp.float32)),
+            2 / (1 + np.exp(-10 * p)) - 1,
+            atol=1e-6,
         )
 
     def test_starts_at_zero(self):
-        assert reversal_schedule(0.0) == 0.0
+        assert losses.reversal_schedule(0.0) == 0.0

@@ -2,7 +2,7 @@
 
     python -m jax_avemo.main --config=configs/tiny.py
 
-Six synthetic actors, two passes over their clips; the figures mean nothing.
+Four synthetic actors, two passes over their clips; the figures mean nothing.
 """
 
 from ml_collections import ConfigDict

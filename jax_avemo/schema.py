@@ -1,6 +1,6 @@
 """What a recording, a clip and a batch are, and which emotions the corpora know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -62,7 +62,7 @@ class Clip:
     """
 
     labels: Labels
-    frames: tuple[bytes, ...]
+    frames: tuple[bytes, ...] = field(repr=False)
     frame_times: Any
     """float32 [F], seconds, ascending."""
     face_found: Any

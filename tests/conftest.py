@@ -10,4 +10,4 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook("jax_avemo", "beartype.beartype")
+install_import_hook("jax_avemo", "shape_checks.typechecker")

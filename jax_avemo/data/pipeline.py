@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import grain
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from jax_avemo.data import augment
 from jax_avemo.data.augment import AugmentOptions
@@ -136,7 +136,7 @@ def _frames(
     options: InputOptions,
     variation: AugmentOptions | None,
     rng: np.random.Generator | None,
-) -> tuple[np.ndarray, Bool[np.ndarray, " F"], Float[np.ndarray, " F"]]:
+) -> tuple[UInt8[np.ndarray, "C H W 3"], Bool[np.ndarray, " C"], Float[np.ndarray, " C"]]:
     size, count, real = options.frame_size, options.frames, len(chosen)
     video = np.zeros((count, size, size, 3), np.uint8)
     mask = np.arange(count) < real

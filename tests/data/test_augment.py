@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from jax_avemo.data import augment
+from jax_avemo.data.augment import AugmentOptions
+
+STRONG = AugmentOptions(
+    flip=0.5, colour=1, grey=0.5, erase=0.5, zoom=0.1, rotate=10, gain_db=3, noise=1, speed=0.1,
+    recombine=0,
+)  # fmt: skip
+NOTHING = AugmentOptions(
+    flip=0, colour=0, grey=0, erase=0, zoom=0, rotate=0, gain_db=0, noise=0, speed=0, recombine=0
+)
+
+
+def ramp(size: int) -> np.ndarray:
+    """A frame whose red says x and whose green says y."""
+    axis = np.linspace(0, 255, size)
+    x, y = np.meshgrid(axis, axis)
+    return np.stack([x, y, np.zeros_like(x)], -1).round().astype(np.uint8)
+
+
+def test_every_change_is_equal_over_a_clips_frames():
+    frames = np.repeat(ramp(40)[None], 5, axis=0)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        cut = augment.crop(frames, 32, augment.random_crop_matrix(40, 32, STRONG, rng))
+        varied = augment.recolour(cut, STRONG, rng)
+        assert (varied == varied[:1]).all()
+        assert (varied[0] != augment.crop(frames, 32, augment.crop_matrix(40, 32))[0]).any()
+
+
+def test_plain_crop_is_the_middle_of_the_stored_crop():
+    size = 64
+    fed = round(size * augment.CROP_SHARE)
+    cut = augment.crop(ramp(size)[None], fed, augment.crop_matrix(size, fed))
+    margin = (size - fed) // 2
+    np.testing.assert_array_equal(cut[0], ramp(size)[margin:-margin, margin:-margin])
+
+
+def test_flip_mirrors():
+    plain = augment.crop(ramp(40)[None], 32, augment.crop_matrix(40, 32))
+    flipped = augment.crop(ramp(40)[None], 32, augment.crop_matrix(40, 32, flip=True))
+    np.testing.assert_allclose(flipped[:, :, ::-1].astype(int), plain.astype(int), atol=1)
+
+
+def test_no_strength_changes_nothing():
+    rng = np.random.default_rng(0)
+    frames = ramp(40)[None]
+    cut = augment.crop(frames, 32, augment.crop_matrix(40, 32))
+    np.testing.assert_array_equal(augment.recolour(cut, NOTHING, rng), cut)
+    sound = np.sin(np.arange(800) / 9).astype(np.float32) * 0.5
+    np.testing.assert_array_equal(augment.vary_sound(sound, NOTHING, rng), sound)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.1])
+def test_speed_moves_pitch_and_length(speed):
+    rate, hertz = 16000, 400
+    sound = np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
+    faster = augment.change_speed(sound, speed)
+    assert abs(len(faster) - rate / speed) <= 2
+    peak = np.abs(np.fft.rfft(faster)).argmax() * rate / len(faster)
+    assert abs(peak - hertz * speed) < 2
+
+
+def test_noise_has_the_asked_level():
+    sound = np.sin(np.arange(16000) / 7).astype(np.float32) * 0.5
+    noisy = augment.vary_sound(
+        sound, AugmentOptions(**(vars(NOTHING) | {"noise": 1.0})), np.random.default_rng(0)
+    )
+    snr = 10 * np.log10(np.mean(sound**2) / np.mean((noisy - sound) ** 2))
+    assert 9.5 < snr < 30.5

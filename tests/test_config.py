@@ -1,0 +1,115 @@
+import contextlib
+import importlib.util
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jax_avemo import config as settings
+from jax_avemo.errors import UserError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def ablations() -> dict[str, dict]:
+    spec = importlib.util.spec_from_file_location("ablations", CONFIGS / "ablations.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ABLATIONS
+
+
+@pytest.mark.parametrize("size", settings.SIZES)
+def test_every_size_is_valid_and_survives_json(size):
+    config = settings.make_config("x", size)
+    assert config.size == size
+    assert settings.from_dict(settings.to_dict(config)) == config
+
+
+def test_config_is_locked():
+    config = settings.make_config("x", "cpu")
+    with pytest.raises((AttributeError, KeyError)):
+        config.train.epoch = 3
+
+
+@pytest.mark.parametrize("name", ablations())
+def test_ablation_changes_at_most_five_fields_and_something(name):
+    changed = ablations()[name]
+    assert len(changed) <= 5
+    base = settings.to_dict(settings.make_config("decoupled", "cpu"))
+    ours = settings.to_dict(settings.load_config(f"{CONFIGS}/ablations.py:{name},cpu"))
+    differ = {field for field in base if base[field] != ours[field]} - {"name"}
+    assert differ
+    assert differ <= set(changed)
+
+
+def test_override_keeps_the_fields_type():
+    config = settings.make_config("x", "cpu")
+    for text in ("train.learning_rate=1", "model.modalities=audio", "model.skip=false"):
+        settings.apply_override(config, text)
+    assert config.train.learning_rate == 1.0
+    assert isinstance(config.train.learning_rate, float)
+    assert config.model.modalities == ("audio",)
+    assert config.model.skip is False
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("train.epoch=3", "did you mean 'train.epochs'"),
+        ("train.epochs=many", "at least 1"),
+        ("train.epochs=0", "at least 1"),
+        ("train.epochs", "needs a value"),
+        ("model.skip=1", "bool"),
+        ("objective.balancer=magic", "'gradnorm'"),
+        ("model.modalities=smell", "'audio'"),
+        ("data=3", "no such config field"),
+    ],
+)
+def test_a_wrong_override_is_one_clear_line(text, says):
+    with pytest.raises(UserError) as error:
+        settings.apply_override(settings.make_config("x", "cpu"), text)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_override_ends_in_anything_but_a_user_error(key, value):
+    config = settings.make_config("x", "tiny")
+    for text in (f"{key}={value}", f"train.epochs={value}", f"model.depths={value}", key):
+        with contextlib.suppress(UserError):
+            settings.apply_override(config, text)
+    assert settings.from_dict(settings.to_dict(config)) == config
+
+
+def test_unknown_config_file_names_those_there_are():
+    with pytest.raises(UserError, match="configs/decoupled.py"):
+        settings.load_config("configs/nope.py")
+
+
+def test_configs_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert settings.load_config("configs/decoupled.py:tiny").name == "decoupled"
+
+
+def test_a_broken_config_file_is_one_line(tmp_path):
+    (tmp_path / "bad.py").write_text("def get_config(:\n")
+    with pytest.raises(UserError, match="does not load"):
+        settings.load_config(str(tmp_path / "bad.py"))
+
+
+def test_size_follows_the_accelerator(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert settings.make_config("x").size == "cpu"
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    assert settings.make_config("x").size == "full"
+
+
+def test_what_is_stored_has_a_folder_of_its_own():
+    one, other = (settings.make_config("x", "cpu") for _ in range(2))
+    settings.apply_override(other, "data.demo_seed=7")
+    assert settings.data_dir(one) != settings.data_dir(other)
+    settings.apply_override(other, "data.demo_seed=0")
+    settings.apply_override(other, "data.stored_size=96")
+    assert settings.demo_source(one) == settings.demo_source(other)
+    assert settings.data_dir(one) != settings.data_dir(other)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from scipy.linalg import eigh
+from sklearn.covariance import ledoit_wolf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -41,9 +43,10 @@ class ProbeResult:
 class VerificationResult:
     """Equal error rates, in [0, 0.5] or so: 0.5 = identity cannot be told, 0 = always."""
 
-    equal_error_rate: float
+    equal_error_rate: float | None
+    """None where there is no genuine or no impostor pair (a single subject, one emotion)."""
     equal_error_rate_same_sex: float | None
-    """Impostors of the same sex only; None where sexes are not given or no such pair exists."""
+    """Impostors of the same sex only; None also where the sexes are not known."""
     genuine_pairs: int
     impostor_pairs: int
 
@@ -160,7 +163,8 @@ def leakage(
 
     Clips are those of one network (never pool over networks). `targets` such as
     {"identity": subjects, "emotion": emotions}; the masks say which clips train and test the
-    probes, for training subjects a split's `train` and `probe`.
+    probes, for training subjects a split's `train` and `probe`. Where the clips do not suffice
+    (fewer than two training classes, no test clip) a target's dict is empty.
     """
     return {
         name: {
@@ -175,6 +179,7 @@ def leakage(
                     kind=kind,
                 )
                 for kind in kinds
+                if test.any() and len(np.unique(y[train])) > 1
             }
             for target, y in targets.items()
         }
@@ -214,33 +219,90 @@ def verification_eer(
 ) -> VerificationResult:
     """Can two clips be told to be of one person, by the cosine of their embeddings?
 
-    All pairs that differ in emotion *and* in statement (None: the corpus has none, pairs differ in
-    emotion only), so that neither what is felt nor what is said helps. Subtract the training clips'
-    mean first, or a common offset makes every cosine near 1.
-
-    Raises:
-        ValueError: no genuine or no impostor pair is left.
+    Subtract the training clips' mean first, or a common offset makes every cosine near 1. Pairs as
+    in `verify`.
     """
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = embeddings / np.maximum(length, 1e-12)
-    first, second = np.triu_indices(len(embeddings), k=1)
+    return verify(np.asarray(unit @ unit.T, np.float64), subjects, emotions, statements, sexes)
+
+
+def verify(
+    scores: Float[np.ndarray, "N N"],
+    subjects: Shaped[np.ndarray, " N"],
+    emotions: Shaped[np.ndarray, " N"],
+    statements: Shaped[np.ndarray, " N"] | None,
+    sexes: Shaped[np.ndarray, " N"] | None = None,
+) -> VerificationResult:
+    """Can two clips be told to be of one person, by a score of every pair (higher = one person)?
+
+    All pairs that differ in emotion *and* in statement (None: the corpus has none, pairs differ in
+    emotion only), so that neither what is felt nor what is said helps.
+    """
+    first, second = np.triu_indices(len(scores), k=1)
     admitted = emotions[first] != emotions[second]
     if statements is not None:
         admitted &= statements[first] != statements[second]
     first, second = first[admitted], second[admitted]
-    scores = np.asarray((unit @ unit.T)[first, second], np.float64)
+    of_pairs = scores[first, second]
     same = subjects[first] == subjects[second]
-    same_sex_rate = None
+    alike = np.zeros(len(same), bool)
     if sexes is not None:
         alike = (sexes[first] == sexes[second]) & (sexes[first] != "")
-        if (alike & same).any() and (alike & ~same).any():
-            same_sex_rate = equal_error_rate(scores[alike], same[alike])
     return VerificationResult(
-        equal_error_rate=equal_error_rate(scores, same),
-        equal_error_rate_same_sex=same_sex_rate,
+        equal_error_rate=_error_rate_if_any(of_pairs, same),
+        equal_error_rate_same_sex=_error_rate_if_any(of_pairs[alike], same[alike]),
         genuine_pairs=int(same.sum()),
         impostor_pairs=int((~same).sum()),
     )
+
+
+def plda_scores(
+    train_x: Float[np.ndarray, "N D"],
+    train_subjects: Shaped[np.ndarray, " N"],
+    x: Float[np.ndarray, "M D"],
+) -> Float[np.ndarray, "M M"]:
+    """Log p(pair | one person) / p(pair | two people), by an attacker who knows other people.
+
+        clip = person + rest,   person ~ N(mean, B),   rest ~ N(0, W)
+
+    Probabilistic linear discriminant analysis (Ioffe, ECCV 2006). In the axes where W = 1 and
+    B = psi (a discriminant analysis of the training subjects), a pair a, b scores
+
+        sum_k log((psi + 1) / sqrt(2 psi + 1))
+              + (a^2 + b^2) / (2 (psi + 1)) - ((psi + 1)(a^2 + b^2) - 2 psi a b) / (2 (2 psi + 1))
+
+    W is the pooled covariance within subjects, shrunk (Ledoit and Wolf 2004) because there are
+    fewer clips than it needs; psi is the variance of the subjects' means less what their finite
+    number of clips gives them, at least 0. Give the result to `verify`.
+
+    Raises:
+        ValueError: fewer than two training subjects, or none with two clips.
+    """
+    train_z, z = _rotate(*_standardise(train_x, x))
+    people, person, clips = np.unique(train_subjects, return_inverse=True, return_counts=True)
+    if len(people) < 2 or clips.max() < 2:
+        raise ValueError(
+            f"an attacker needs two training subjects and two clips of one, has {len(people)} "
+            f"subjects with up to {clips.max(initial=0)}"
+        )
+    means = np.stack([train_z[person == number].mean(axis=0) for number in range(len(people))])
+    within = ledoit_wolf(train_z - means[person], assume_centered=True)[0]
+    within *= len(train_z) / (len(train_z) - len(people))  # a mean each was taken out
+    if not within.any():
+        return np.zeros((len(z), len(z)))  # a collapsed embedding says nothing of any pair
+    between = np.atleast_2d(np.cov(means, rowvar=False))
+    variances, axes = eigh(between, within)
+    psi = np.maximum(variances - np.mean(1.0 / clips), 0.0)
+    y = (z - means.mean(axis=0)) @ axes
+    squares = np.square(y) @ (0.5 / (psi + 1.0) - 0.5 * (psi + 1.0) / (2.0 * psi + 1.0))
+    products = (y * (psi / (2.0 * psi + 1.0))) @ y.T
+    constant = np.sum(np.log((psi + 1.0) / np.sqrt(2.0 * psi + 1.0)))
+    return constant + squares[:, None] + squares[None, :] + products
+
+
+def _error_rate_if_any(scores: np.ndarray, same: np.ndarray) -> float | None:
+    return equal_error_rate(scores, same) if same.any() and not same.all() else None
 
 
 def _standardise(train_x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,16 +33,16 @@ def build_optimizer(
         weight_decay: multiplied by the learning rate, as in the paper.
         warmup_steps: steps until the peak, 0 = none.
         total_steps: steps of the whole training.
-        clip_norm: largest global L2 norm of the gradient.
+        clip_norm: largest global L2 norm of the gradient; 0 = not clipped.
         b2: Adam's second-moment decay; 0.99 forgets faster than 0.999, which suits short training.
 
     Raises:
-        ValueError: warmup_steps is not in [0, total_steps) or clip_norm is not above 0.
+        ValueError: warmup_steps is not in [0, total_steps) or clip_norm is below 0.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(f"warmup_steps {warmup_steps} must be in [0, total_steps {total_steps})")
-    if not clip_norm > 0.0:
-        raise ValueError(f"clip_norm {clip_norm} must be above 0 (a large one does not clip)")
+    if not clip_norm >= 0.0:
+        raise ValueError(f"clip_norm {clip_norm} must be 0 (not clipped) or above")
 
     def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32)
@@ -52,7 +52,7 @@ def build_optimizer(
         return learning_rate * jnp.where(step < warmup_steps, rising, falling)
 
     optimizer = optax.chain(
-        optax.clip_by_global_norm(clip_norm),
+        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
         optax.adamw(schedule, b2=b2, weight_decay=weight_decay, mask=_is_kernel),
     )
     return optimizer, schedule

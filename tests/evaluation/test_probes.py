@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.metrics import balanced_accuracy_score
 
 from jax_avemo.evaluation.probes import (
@@ -11,8 +12,10 @@ from jax_avemo.evaluation.probes import (
     equal_error_rate,
     leakage,
     linear_probe,
+    plda_scores,
     probe,
     verification_eer,
+    verify,
 )
 
 
@@ -118,6 +121,12 @@ class TestProbe:
         )
         assert found.balanced_accuracy == pytest.approx(expected, abs=0.03)
 
+    @pytest.mark.parametrize("kind", sorted(PROBES))
+    def test_a_collapsed_embedding_is_at_chance(self, kind):
+        x, labels = np.full((48, 6), 0.3, np.float32), np.arange(48) % 4
+        found = probe(x, labels, x, labels, seed=0, kind=kind)
+        assert found.balanced_accuracy == 0.25
+
     def test_one_class_or_no_test_clip_is_refused(self):
         x, labels = clips(1.0)
         with pytest.raises(ValueError, match="two training classes"):
@@ -150,6 +159,15 @@ class TestLeakage:
         assert min(accuracy["fused", "identity"], accuracy["fused", "emotion"]) > 0.9
         assert accuracy["emotion", "emotion"] > 0.9 > 0.3 > accuracy["emotion", "identity"]
         assert accuracy["identity", "identity"] > 0.9 > 0.5 > accuracy["identity", "emotion"]
+
+    def test_nothing_to_test_on_or_one_class_leaves_the_probe_out(self):
+        x, labels = clips(1.0)
+        train = np.arange(len(x)) < 40
+        none, one = np.zeros_like(train), {"identity": labels * 0, "emotion": labels}
+        assert leakage({"z": x}, {"emotion": labels}, train, none, seed=0) == {"z": {"emotion": {}}}
+        found = leakage({"z": x}, one, train, ~train, seed=0)
+        assert found["z"]["identity"] == {}
+        assert set(found["z"]["emotion"]) == {"linear"}
 
 
 class TestEqualErrorRate:
@@ -228,3 +246,74 @@ class TestVerification:
         people, emotions, _ = self.grid()
         x = np.random.default_rng(4).standard_normal((len(people), 8))
         assert verification_eer(x, people, emotions, None).genuine_pairs == 6 * 3 * 16
+
+    def test_a_single_person_has_no_rate(self):
+        people, emotions, statements = self.grid()
+        x = np.random.default_rng(5).standard_normal((len(people), 8))
+        found = verification_eer(x, people * 0, emotions, statements, np.full(len(people), "male"))
+        assert found.equal_error_rate is None
+        assert found.equal_error_rate_same_sex is None
+        assert found.impostor_pairs == 0
+
+
+class TestPlda:
+    def corpus(self, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """30 people x 12 clips: identity in 4 axes, three times as strong a nuisance in 4 more, all
+        axes turned; who is new."""
+        generator = np.random.default_rng(6)
+        people = np.repeat(np.arange(30), 12)
+        x = 0.3 * generator.standard_normal((360, width))
+        x[:, :4] += generator.standard_normal((30, 4))[people]
+        x[:, 4:8] += 3.0 * generator.standard_normal((360, 4))
+        turned = np.linalg.qr(generator.standard_normal((width, width)))[0]
+        return x @ turned, people, people >= 20
+
+    @pytest.mark.parametrize(("width", "at_most"), [(12, 0.15), (400, 0.3)])
+    def test_an_attacker_finds_identity_under_louder_axes_in_new_people(self, width, at_most):
+        x, people, new = self.corpus(width)
+        emotions, statements = np.arange(360) % 3, (np.arange(360) // 3) % 2
+        labels = (people[new], emotions[new], statements[new])
+        plain = verification_eer(x[new], *labels).equal_error_rate
+        scores = plda_scores(x[~new], people[~new], x[new])
+        attacked = verify(scores, *labels).equal_error_rate
+        assert plain > 0.38
+        assert attacked < at_most
+
+    def test_scores_are_the_log_likelihood_ratio_of_the_gaussian_model(self):
+        """One axis, many clips: B and W are those the clips were drawn with."""
+        generator = np.random.default_rng(7)
+        people = np.repeat(np.arange(2000), 20)
+        x = 2.0 * generator.standard_normal(2000)[people] + generator.standard_normal(40_000)
+        pair = np.array([[1.5], [2.5]])
+        scores = plda_scores(x[:, None], people, pair)
+        one, two = [[5.0, 4.0], [4.0, 5.0]], [[5.0, 0.0], [0.0, 5.0]]
+        expected = [
+            multivariate_normal(np.zeros(2), one).logpdf(ab)
+            - multivariate_normal(np.zeros(2), two).logpdf(ab)
+            for ab in ([1.5, 2.5], [1.5, 1.5])
+        ]
+        assert scores[0, 1] == pytest.approx(expected[0], abs=0.05)
+        assert scores[0, 0] == pytest.approx(expected[1], abs=0.05)
+        np.testing.assert_allclose(scores, scores.T)
+
+    def test_where_people_do_not_differ_nothing_is_found(self):
+        x = np.random.default_rng(8).standard_normal((240, 6))
+        people = np.arange(240) % 12
+        known = people < 8
+        scores = plda_scores(x[known], people[known], x[~known])
+        emotions = (np.arange(240) // 12) % 2
+        found = verify(scores, people[~known], emotions[~known], None)
+        assert found.equal_error_rate == pytest.approx(0.5, abs=0.1)
+
+    def test_a_collapsed_embedding_tells_nothing(self):
+        x, people = np.full((48, 6), 0.3), np.arange(48) % 4
+        scores = plda_scores(x, people, x)
+        found = verify(scores, people, np.arange(48) // 4 % 2, None)
+        assert found.equal_error_rate == pytest.approx(0.5)
+
+    def test_too_few_people_or_clips_are_refused(self):
+        x = np.random.default_rng(9).standard_normal((6, 3))
+        with pytest.raises(ValueError, match="two training subjects"):
+            plda_scores(x, np.zeros(6, int), x)
+        with pytest.raises(ValueError, match="two clips"):
+            plda_scores(x, np.arange(6), x)

@@ -60,15 +60,16 @@ class TestOptimizer:
         np.testing.assert_allclose(updates["kernel"], -0.025 * 0.5 * 3.0, rtol=1e-6)
         np.testing.assert_array_equal(updates["bias"], 0.0)
 
-    def test_clips_by_the_global_norm(self):
-        """Seen in Adam's first moment: (1 - b1) times the clipped gradient."""
-        optimizer, _ = build(clip_norm=1.0)
+    @pytest.mark.parametrize(("clip_norm", "scale"), [(1.0, 0.2), (9.0, 1.0), (0.0, 1.0)])
+    def test_clips_by_the_global_norm(self, clip_norm, scale):
+        """Seen in Adam's first moment: (1 - b1) times the clipped gradient. The norm here is 5."""
+        optimizer, _ = build(clip_norm=clip_norm)
         parameters = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
         gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
         _, state = first_update(optimizer, gradient, parameters)
         moment = optax.tree_utils.tree_get(state, "mu")
-        np.testing.assert_allclose(moment["a"], 0.1 * 0.6, rtol=1e-5)
-        np.testing.assert_allclose(moment["b"], 0.1 * 0.8, rtol=1e-5)
+        np.testing.assert_allclose(moment["a"], 0.1 * scale * 3.0, rtol=1e-5)
+        np.testing.assert_allclose(moment["b"], 0.1 * scale * 4.0, rtol=1e-5)
 
     def test_finds_a_minimum(self):
         optimizer, _ = build(total_steps=200)
@@ -92,9 +93,9 @@ class TestOptimizer:
         with pytest.raises(ValueError, match="warmup_steps"):
             build(**changes)
 
-    def test_clipping_to_nothing_is_refused(self):
+    def test_a_negative_norm_is_refused(self):
         with pytest.raises(ValueError, match="clip_norm"):
-            build(clip_norm=0.0)
+            build(clip_norm=-1.0)
 
 
 class TestEma:

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,16 +37,24 @@ class ClipOptions:
     need_audio: bool = True
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("frame_size", 16, 1024),
-            ("frames_per_second", 0.1, 240),
-            ("max_seconds", 0.1, 24 * 3600),
-            ("jpeg_quality", 1, 100),
+        for name, value, low, high in (
+            ("frame_size", self.frame_size, 16, 1024),
+            ("frames_per_second", self.frames_per_second, 0.1, 240),
+            ("max_seconds", self.max_seconds, 0.1, 24 * 3600),
+            ("jpeg_quality", self.jpeg_quality, 1, 100),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"{name} is {getattr(self, name)}, allowed are {low} to {high}")
+            if not low <= value <= high:
+                raise UserError(f"{name} is {value}, allowed are {low} to {high}")
         if self.face_fallback not in ("reject", "center"):
             raise UserError(f"face_fallback is {self.face_fallback!r}, not 'reject' or 'center'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is recorded; 12 and 12.0 frames a second are the same."""
+        seconds = {
+            "frames_per_second": float(self.frames_per_second),
+            "max_seconds": float(self.max_seconds),
+        }
+        return {**dataclasses.asdict(self), **seconds}
 
 
 def make_clip(

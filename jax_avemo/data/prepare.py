@@ -106,17 +106,13 @@ def prepare(
 def is_prepared(corpus: str, source: Path, data_dir: Path, options: ClipOptions) -> bool:
     """Whether `prepare` with these arguments would have nothing to do."""
     summary = _read_summary(Path(data_dir))
-    if summary is None or summary.corpus != corpus or summary.options != _plain(options):
+    if summary is None or summary.corpus != corpus or summary.options != options.to_dict():
         return False
     if not Path(source).exists():
         return summary.source == str(Path(source).absolute())
     scan = _scan(corpus, Path(source))
     found = _digest([_source_fingerprint(recording) for recording in scan.recordings])
     return summary.fingerprint == found
-
-
-def _plain(options: ClipOptions) -> dict[str, Any]:
-    return dataclasses.asdict(options)
 
 
 def _scan(corpus: str, source: Path) -> Scan:
@@ -126,9 +122,11 @@ def _scan(corpus: str, source: Path) -> Scan:
 
 
 def _source_fingerprint(recording: Recording) -> str:
-    status = recording.path.stat()
-    parts = dataclasses.astuple(recording.labels), recording.start, recording.end
-    return _digest([*parts, status.st_size, status.st_mtime_ns])
+    state: tuple[int, int] | None = None  # a broken link: rejected when it is its turn
+    with contextlib.suppress(FileNotFoundError):
+        status = recording.path.stat()
+        state = status.st_size, status.st_mtime_ns
+    return _digest([dataclasses.astuple(recording.labels), recording.start, recording.end, state])
 
 
 def _digest(value: Any) -> str:
@@ -150,7 +148,7 @@ def _read_summary(data_dir: Path) -> Summary | None:
 
 
 def _check_same(summary: Summary, corpus: str, options: ClipOptions, data_dir: Path) -> None:
-    wanted = {"corpus": corpus, **_plain(options)}
+    wanted = {"corpus": corpus, **options.to_dict()}
     stored = {"corpus": summary.corpus, **summary.options}
     differences = [
         f"{name} {stored.get(name)!r} (asked: {value!r})"
@@ -209,7 +207,7 @@ class _Preparation:
 
     def _staged(self, position: int, suffix: str) -> Path:
         # Other options or another version of the file have another name.
-        name = _digest([self.corpus, _plain(self.options), self.sources[position]])
+        name = _digest([self.corpus, self.options.to_dict(), self.sources[position]])
         return self.data_dir / _STAGING_NAME / f"{name}{suffix}"
 
     def _missing(self) -> list[int]:
@@ -227,7 +225,7 @@ class _Preparation:
 
         with contextlib.suppress(UserError):  # damaged or half swapped: made anew
             stored = read_clips(self.data_dir)
-            if stored.options != _plain(self.options):
+            if stored.options != self.options.to_dict():
                 return
             places = {source: index for index, source in enumerate(stored.sources)}
             for position in self._missing():
@@ -237,18 +235,18 @@ class _Preparation:
 
     def _make_missing(self, workers: int) -> None:
         missing = self._missing()
-        tasks = [
-            (self.scan.recordings[position], self.options, self._staged(position, ".clip"))
-            for position in missing
-        ]
+        tasks = [(self.scan.recordings[position], self.options) for position in missing]
         total = len(self.sources)
         rejected = 0
         with Progress(total, "preparing", unit="clips", start=total - len(missing)) as progress:
-            for outcome in run_isolated(_stage, tasks, workers=workers):
-                if outcome.error is not None:
+            for outcome in run_isolated(_make, tasks, workers=workers):
+                # Written here, so that a full disk ends the run and rejects nothing.
+                position = missing[outcome.index]
+                if outcome.value is not None:
+                    write_atomic(self._staged(position, ".clip"), outcome.value)
+                else:
                     rejected += 1
-                    path = self._staged(missing[outcome.index], ".reject")
-                    write_atomic(path, outcome.error.encode())
+                    write_atomic(self._staged(position, ".reject"), str(outcome.error).encode())
                 progress.advance(rejected=rejected)
 
     def _collect(self) -> tuple[list[int], list[Reject]]:
@@ -288,7 +286,7 @@ class _Preparation:
             clips(),
             labels,
             emotions=self.scan.emotions,
-            options=_plain(self.options),
+            options=self.options.to_dict(),
             sources=[self.sources[position] for position in whole],
         )
         # From here on the old summary does not hold; the staged clips survive a kill.
@@ -301,7 +299,7 @@ class _Preparation:
         return Summary(
             corpus=self.corpus,
             source=str(self.source.absolute()),
-            options=_plain(self.options),
+            options=self.options.to_dict(),
             clips=len(whole),
             subjects=len({label.subject for label in labels}),
             emotions={name: counts[name] for name in self.scan.emotions},
@@ -331,8 +329,7 @@ def _detector() -> FaceDetector:
     return FaceDetector()
 
 
-def _stage(task: tuple[Recording, ClipOptions, Path]) -> bytes:
-    """In a worker: make a clip and put it into the staging folder."""
-    recording, options, path = task
-    write_atomic(path, clip_to_bytes(make_clip(recording, options, detector=_detector())))
-    return b""
+def _make(task: tuple[Recording, ClipOptions]) -> bytes:
+    """What a worker does."""
+    recording, options = task
+    return clip_to_bytes(make_clip(recording, options, detector=_detector()))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _MAX_SIDE = 1280
 _MAX_SOURCE_RATE = 240.0
 _SHORTFALL_SECONDS = 0.5
 """A file that ends this much before its header says is cut off."""
+_SETTLING_SECONDS = 0.2
 _DEFAULT_MAX_SECONDS = 300.0
 # Times derived from different time bases differ by rounding; far below any frame's duration.
 _TIME_SLACK_SECONDS = 1e-4
@@ -192,67 +194,82 @@ def _check_length(seconds: float, span: _Span) -> None:
 
 def _survey(container: Any, video: Any, sound: Any, span: _Span) -> _Survey:
     """Pass over the packets: decode the sound, note how far the picture reaches."""
-    origin = (container.start_time or 0) / av.time_base
-    span = dataclasses.replace(span, origin=origin)
-    _seek(container, span)
+    span = dataclasses.replace(span, origin=(container.start_time or 0) / av.time_base)
+    limit = math.inf if span.length is None else span.length
     streams = [stream for stream in (video, sound) if stream is not None]
+    reached = {stream.index: 0.0 for stream in streams}  # clip time
     track = SoundTrack(span.length)
-    video_end = file_end = 0.0
-    packets = bad = video_packets = 0
-    done: set[int] = set()
+    picture_end = 0.0
+    pictures = sounds = bad_sounds = 0
     try:
+        _seek(container, span)
         for packet in container.demux(streams):
+            index = packet.stream.index
             if packet.stream is video:
-                if packet.pts is None and packet.dts is None:
-                    continue
-                video_packets += 1
-                begin = float(
-                    (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
-                )
-                finish = begin + float((packet.duration or 0) * packet.time_base)
-                time, until = span.clip_time(begin), span.clip_time(finish)
-                file_end = max(file_end, until + span.start)
-                if until > 0 and (span.length is None or time < span.length):
-                    video_end = max(video_end, min(until, span.length or until))
-                    _check_length(video_end, span)
-                if span.length is not None and time > span.length + 1.0:
-                    done.add(packet.stream.index)
-                if video_packets > _MAX_SOURCE_RATE * (span.max_seconds + 60):
+                begin, finish = _extent(packet, span)
+                reached[index] = max(reached[index], finish)
+                if finish > 0 and begin < limit:
+                    picture_end = max(picture_end, min(finish, limit))
+                pictures += 1
+                if pictures > _MAX_SOURCE_RATE * (span.max_seconds + 60):
                     raise MediaError(f"has over {_MAX_SOURCE_RATE:g} frames a second", span.path)
             else:
-                packets += 1
+                sounds += 1
                 try:
-                    decoded = packet.decode()
+                    for frame in packet.decode():
+                        track.add(frame, None if frame.pts is None else span.clip_time(frame.time))
                 except av.error.FFmpegError:
-                    bad += 1
-                    continue
-                for frame in decoded:
-                    track.add(frame, None if frame.pts is None else span.clip_time(frame.time))
-                    _check_length(min(track.end, span.length or track.end), span)
-                if span.length is not None and track.end > span.length:
-                    done.add(packet.stream.index)
-            if len(done) == len(streams):
+                    bad_sounds += 1
+                reached[index] = track.end
+            _check_length(min(reached[index], limit), span)
+            # Packets come in decoding order, so that the picture may still go back a little.
+            if min(reached.values()) > limit + 1:
                 break
     except av.error.FFmpegError as error:
         raise MediaError(f"is damaged ({error.strerror})", span.path) from error
     audio = track.finish()
-    file_end = max(file_end, track.end + span.start)
-    if bad and bad > max(1, packets // 20):
+    if bad_sounds > max(1, sounds // 20):
         raise MediaError(
-            f"is damaged: {bad} of {packets} packets of sound cannot be decoded", span.path
+            f"is damaged: {bad_sounds} of {sounds} packets of sound cannot be decoded", span.path
         )
-    if container.duration and len(done) < len(streams):
-        promised = container.duration / av.time_base
-        if span.end is not None:
-            promised = min(promised, span.end)
-        if file_end < promised - _SHORTFALL_SECONDS:
-            raise MediaError(f"is cut off: {file_end:.2f} of {promised:.2f} s are there", span.path)
-    return _Survey(span, audio, video_end)
+    _check_whole(container, streams, reached, span)
+    return _Survey(span, audio, picture_end)
+
+
+def _extent(packet: Any, span: _Span) -> tuple[float, float]:
+    """Clip times at which a packet of the picture begins and ends; the last one is empty."""
+    stamp = packet.dts if packet.pts is None else packet.pts
+    if stamp is None:
+        return -math.inf, -math.inf
+    begin = span.clip_time(float(stamp * packet.time_base))
+    if packet.duration:
+        return begin, begin + float(packet.duration * packet.time_base)
+    return begin, begin + 1 / float(packet.stream.average_rate or 25)
+
+
+def _check_whole(
+    container: Any, streams: list[Any], reached: dict[int, float], span: _Span
+) -> None:
+    """Compare with what the header promises: a file cut off still decodes up to there."""
+    promises = []
+    if container.duration:
+        promises.append((container.duration / av.time_base - span.start, max(reached.values())))
+    if container.format.name.startswith("mov"):  # elsewhere a stream's own duration is a guess
+        for stream in streams:
+            if stream.duration:
+                end = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+                promises.append((span.clip_time(end), reached[stream.index]))
+    for promised, there in promises:
+        wanted = promised if span.length is None else min(promised, span.length)
+        if there < wanted - _SHORTFALL_SECONDS:
+            raise MediaError(f"is cut off: {there:.2f} of {wanted:.2f} s are there", span.path)
 
 
 def _seek(container: Any, span: _Span) -> None:
     if span.start > 0:
-        container.seek(int((span.start + span.origin) * av.time_base), backward=True)
+        # A decoder of sound needs a few packets to settle.
+        target = max(span.start - _SETTLING_SECONDS, 0.0) + span.origin
+        container.seek(round(target * av.time_base), backward=True)
 
 
 def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
@@ -263,6 +280,7 @@ def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
         _seek(container, span)
         kept: tuple[int, float, float, Any] | None = None  # slot, distance, time, frame
         first: float | None = None
+        time: float | None = None
         for packet in container.demux(video):
             try:
                 decoded_frames = packet.decode()
@@ -272,9 +290,7 @@ def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
             past_end = False
             for frame in decoded_frames:
                 decoded += 1
-                if frame.pts is None:
-                    continue
-                time = span.clip_time(frame.time)
+                time = _frame_time(frame, video, span, time)
                 if time < -_TIME_SLACK_SECONDS:
                     continue
                 if span.length is not None and time >= span.length - _TIME_SLACK_SECONDS:
@@ -303,6 +319,16 @@ def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
         raise MediaError("has no picture that can be decoded", span.path)
     if bad > max(1, decoded // 20):
         raise MediaError(f"is damaged: {bad} frames cannot be decoded", span.path)
+
+
+def _frame_time(frame: Any, video: Any, span: _Span, before: float | None) -> float:
+    """Clip time; where the file has none (AVI with B-frames), one frame after the last."""
+    stamp = frame.dts if frame.pts is None else frame.pts
+    if stamp is not None:
+        return span.clip_time(float(stamp * frame.time_base))
+    if before is None:
+        return -span.start
+    return before + 1 / float(video.average_rate or 25)
 
 
 def _picture(time: float, frame: Any, video: Any, path: Path) -> TimedFrame:

@@ -67,17 +67,18 @@ def run_isolated(
             soonest = min(worker.deadline for worker in running)
             pause = max(min(soonest - time.monotonic(), 5.0), 0.0)
             heard = connection.wait([worker.pipe for worker in running], pause)
-            for position, worker in enumerate(running):
+            for worker in list(running):
+                outcome = None
                 if worker.pipe in heard:
                     outcome = worker.hear()
                 elif time.monotonic() > worker.deadline:
                     outcome = worker.overdue()
-                else:
-                    continue
+                if worker.dead:
+                    running.remove(worker)
+                    if waiting:
+                        running.append(_Worker(function, limits))
                 if outcome is not None:
                     yield outcome
-                if worker.dead:
-                    running[position] = _Worker(function, limits)
     finally:
         for worker in running:
             worker.end()

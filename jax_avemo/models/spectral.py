@@ -120,8 +120,8 @@ def mfcc(
     high_hz: float,
     coefficients: int,
     audio_length: Int[Array, " B"] | None = None,
-) -> Float[Array, "B T 3*K"]:
-    """K cepstral coefficients and their first and second time derivatives, per frame.
+) -> Float[Array, "B T C"]:
+    """Cepstral coefficients and their first and second time derivatives, per frame.
 
     Orthonormal DCT-II of the mel power in decibels, floored DECIBEL_RANGE below the clip's
     loudest band (Davis & Mermelstein 1980; librosa's `feature.mfcc` and `feature.delta` with

@@ -1,5 +1,7 @@
 """AudioNetwork: shapes, what padding must not change, and one block against NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import pytest
 
 from jax_avemo.models.audio_cnn import AudioNetwork, TemporalBlock
 
-RNG = np.random.default_rng(0)
 NETWORK = AudioNetwork(widths=(8, 12), kernel_size=5, width=8, heads=2, dropout=0.0)
+QUICKLY = {"xla_backend_optimization_level": 0}
+"""The compiler's optimisations take longer than these tests."""
 
 
 def batch(steps, lengths, fill=0.0):
@@ -16,28 +19,42 @@ def batch(steps, lengths, fill=0.0):
     features = np.full((len(lengths), steps, 6), fill, np.float32)
     for row, length in enumerate(lengths):
         features[row, :length] = rng.normal(size=(length, 6))
-    return features, np.arange(steps) < np.array(lengths)[:, None]
+    mask = np.arange(steps) < np.array(lengths)[:, None]
+    return jnp.asarray(features), jnp.asarray(mask)
+
+
+def random_variables(network, features, mask):
+    """In the shapes of `init`, which takes seconds to compile."""
+    rng = np.random.default_rng(2)
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), features, mask, False))
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0.0, 0.5, leaf.shape), leaf.dtype), variables
+    )
+    variables["batch_stats"] = jax.tree.map(jnp.abs, variables["batch_stats"])
+    return variables
 
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(NETWORK.init, static_argnums=3)(jax.random.key(0), *batch(21, [21]), False)
+    return random_variables(NETWORK, *batch(21, [21]))
 
 
+@partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
+def evaluate(network, variables, features, mask):
+    return network.apply(variables, features, mask, False)
+
+
+@partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
 def run(network, variables, features, mask):
     """Output, new statistics and gradient by the parameters of a loss on the real steps."""
 
-    @jax.jit
-    def step(params, features, mask):
-        def loss(params):
-            (sequence, out_mask, _), updated = network.apply(
-                {**variables, "params": params}, features, mask, True, mutable=["batch_stats"]
-            )
-            return jnp.sin(3.0 * sequence).sum(), (sequence, out_mask, updated["batch_stats"])
+    def loss(params):
+        (sequence, out_mask, _), updated = network.apply(
+            {**variables, "params": params}, features, mask, True, mutable=["batch_stats"]
+        )
+        return jnp.sin(3.0 * sequence).sum(), (sequence, out_mask, updated["batch_stats"])
 
-        return jax.grad(loss, has_aux=True)(params)
-
-    gradient, (sequence, out_mask, stats) = step(variables["params"], features, mask)
+    gradient, (sequence, out_mask, stats) = jax.grad(loss, has_aux=True)(variables["params"])
     return sequence, out_mask, stats, gradient
 
 
@@ -49,15 +66,15 @@ def test_what_stands_in_padding_changes_nothing(variables):
     sequence, mask, stats, gradient = run(NETWORK, variables, *batch(21, [21, 10, 0]))
     other = run(NETWORK, variables, *batch(21, [21, 10, 0], fill=50.0))
     np.testing.assert_array_equal(sequence, other[0])
-    np.testing.assert_array_equal(np.asarray(sequence)[~np.asarray(mask)], 0.0)
+    np.testing.assert_array_equal(sequence[~mask], 0.0)
     jax.tree.map(np.testing.assert_array_equal, (stats, gradient), other[2:])
 
 
 def test_longer_padding_and_padding_rows_change_nothing(variables):
-    short = run(NETWORK, variables, *batch(21, [21, 10]))
-    long = run(NETWORK, variables, *batch(40, [21, 10, 0]))
+    short = run(NETWORK, variables, *batch(21, [21, 10, 0]))
+    long = run(NETWORK, variables, *batch(40, [21, 10, 0, 0]))
     steps = short[0].shape[1]
-    np.testing.assert_allclose(long[0][:2, :steps], short[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(long[0][:3, :steps], short[0], rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(long[0][:, steps:], 0.0)
     assert_trees_close(long[2], short[2], rtol=1e-4, atol=1e-5)
     assert_trees_close(long[3], short[3], rtol=2e-3, atol=2e-4)
@@ -65,7 +82,7 @@ def test_longer_padding_and_padding_rows_change_nothing(variables):
 
 def test_a_step_is_real_if_the_frame_at_its_centre_is(variables):
     features, mask = batch(21, [21, 10, 9, 1])
-    sequence, out_mask, stride = NETWORK.apply(variables, features, mask, False)
+    sequence, out_mask, stride = evaluate(NETWORK, variables, features, mask)
     assert stride == 4
     assert sequence.shape == (4, 6, 8)
     np.testing.assert_array_equal(out_mask, mask[:, ::4])
@@ -73,13 +90,12 @@ def test_a_step_is_real_if_the_frame_at_its_centre_is(variables):
 
 
 def test_a_step_is_centred_on_its_frame():
-    """Shifted by `stride` frames, the sequence shifts by one step (away from the ends)."""
+    """Shifted by the stride of 4 frames, the sequence shifts by one step (away from the ends)."""
     network = NETWORK.clone(self_attention=False)
-    features = RNG.normal(size=(1, 64, 6)).astype(np.float32)
-    mask = np.ones((1, 64), bool)
-    variables = network.init(jax.random.key(0), features, mask, False)
-    here, _, stride = network.apply(variables, features, mask, False)
-    shifted, _, _ = network.apply(variables, np.roll(features, stride, axis=1), mask, False)
+    features, mask = batch(64, [64])
+    variables = random_variables(network, features, mask)
+    here, _, _ = evaluate(network, variables, features, mask)
+    shifted, _, _ = evaluate(network, variables, jnp.roll(features, 4, axis=1), mask)
     np.testing.assert_allclose(shifted[:, 5:12], here[:, 4:11], rtol=1e-4, atol=1e-5)
     assert "attention" not in variables["params"]
     assert "position_gain" not in variables["params"]
@@ -88,7 +104,8 @@ def test_a_step_is_centred_on_its_frame():
 def numpy_block(params, x, mask):
     """The block of kernel 3 in float64: explicit windows, statistics over real steps."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    x = np.where(mask[..., None], x.astype(np.float64), 0)
+    x, mask = np.asarray(x, np.float64), np.asarray(mask)
+    x = np.where(mask[..., None], x, 0)
     strided_mask = mask[:, ::2]
 
     def conv(name, x, stride):
@@ -110,38 +127,31 @@ def numpy_block(params, x, mask):
 def test_block_equals_numpy(steps):
     block = TemporalBlock(4, 3, dropout=0.0, batch_norm_momentum=0.9, dtype=jnp.float32)
     features, mask = batch(steps, [steps, 5, 2], fill=7.0)
-    variables = block.init(jax.random.key(0), features, mask, True)
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(RNG.normal(0.3, 0.5, leaf.shape), jnp.float32), variables["params"]
-    )
-    (y, out_mask), _ = block.apply(
-        {**variables, "params": params}, features, mask, True, mutable=["batch_stats"]
-    )
-    expected = numpy_block(params, features, mask)
+    variables = random_variables(block, features, mask)
+    train = jax.jit(lambda *args: block.apply(*args, True, mutable=["batch_stats"])[0])
+    y, out_mask = train(variables, features, mask)
+    expected = numpy_block(variables["params"], features, mask)
     np.testing.assert_array_equal(out_mask, mask[:, ::2])
-    np.testing.assert_allclose(
-        np.asarray(y)[mask[:, ::2]], expected[mask[:, ::2]], rtol=1e-4, atol=1e-4
-    )
+    real = np.asarray(out_mask)
+    np.testing.assert_allclose(y[real], expected[real], rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_acts_in_training_only():
     network = NETWORK.clone(dropout=0.5)
     features, mask = batch(21, [21, 10])
-    variables = network.init(jax.random.key(0), features, mask, False)
+    variables = random_variables(network, features, mask)
 
-    def apply(seed, train):
+    @partial(jax.jit, compiler_options=QUICKLY)
+    def train(seed):
+        rngs = {"dropout": jax.random.key(seed)}
         output, _ = network.apply(
-            variables,
-            features,
-            mask,
-            train,
-            mutable=["batch_stats"],
-            rngs={"dropout": jax.random.key(seed)},
+            variables, features, mask, True, mutable=["batch_stats"], rngs=rngs
         )
-        return np.asarray(output[0])
+        return output[0]
 
-    assert not np.allclose(apply(1, True), apply(2, True))
-    np.testing.assert_array_equal(apply(1, False), apply(2, False))
+    assert not np.allclose(train(1), train(2))
+    evaluated, plain = (evaluate(n, variables, features, mask)[0] for n in (network, NETWORK))
+    np.testing.assert_array_equal(evaluated, plain)
 
 
 def test_half_precision_keeps_float32_parameters():

@@ -13,11 +13,11 @@ RNG = np.random.default_rng(0)
 def example(groups, width_in, width_out, size=(5, 7)):
     x = RNG.normal(size=(2, *size, groups * width_in)).astype(np.float32)
     kernel = RNG.normal(size=(3, 3, width_in, groups * width_out)).astype(np.float32)
-    return x, kernel
+    return jnp.asarray(x), jnp.asarray(kernel)
 
 
 def numpy_grouped_conv(x, kernel, groups, stride):
-    x, kernel = x.astype(np.float64), kernel.astype(np.float64)
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     width_in, width_out = kernel.shape[2], kernel.shape[3] // groups
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -44,8 +44,9 @@ def test_every_formulation_equals_numpy(formulation, stride):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(5, 7), (4, 6), (1, 2)])
-@pytest.mark.parametrize(("groups", "width"), [(8, 4), (4, 8), (1, 16), (2, 32)])
+@pytest.mark.parametrize(
+    ("groups", "width", "size"), [(8, 4, (5, 7)), (4, 8, (4, 6)), (2, 32, (1, 2))]
+)
 def test_both_gradients_agree(groups, width, size, stride):
     x, kernel = example(groups, width, width, size)
 
@@ -100,7 +101,7 @@ def test_groups_that_do_not_fit_are_refused():
 def test_pointwise_conv_is_a_matrix_product_at_every_place(shape, stride):
     x = RNG.normal(size=shape).astype(np.float32)
     kernel = RNG.normal(size=(6, 3)).astype(np.float32)
-    y = gc.pointwise_conv(x, kernel, stride)
+    y = gc.pointwise_conv(jnp.asarray(x), jnp.asarray(kernel), stride)
     strided = x[:, ::stride, ::stride] if len(shape) == 4 else x[:, ::stride]
     np.testing.assert_allclose(y, strided.astype(np.float64) @ kernel, rtol=1e-4, atol=1e-5)
 
@@ -108,7 +109,7 @@ def test_pointwise_conv_is_a_matrix_product_at_every_place(shape, stride):
 def test_modules_hold_the_parameters_in_the_documented_shapes():
     x = jnp.ones((1, 4, 4, 8))
     grouped = gc.GroupedConv(features=12, groups=4, use_bias=True, dtype=jnp.bfloat16)
-    y, variables = grouped.init_with_output(jax.random.key(0), x)
+    y, variables = jax.eval_shape(lambda: grouped.init_with_output(jax.random.key(0), x))
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), variables["params"])
     assert shapes == {"kernel": ((3, 3, 2, 12), "float32"), "bias": ((12,), "float32")}
     assert y.dtype == jnp.bfloat16

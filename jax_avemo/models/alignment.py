@@ -20,8 +20,8 @@ def align(
     times: Float[Array, "B T"],
     mask: Bool[Array, "B T"],
     step_times: Float[Array, "B S"],
-    width_seconds: Float[Array, " B"] | float,
-    max_gap_seconds: Float[Array, " B"] | float,
+    width_seconds: Float[Array, " B"] | Float[Array, ""] | float,
+    max_gap_seconds: Float[Array, " B"] | Float[Array, ""] | float,
 ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
     """The sequence as it is around each step, and which steps it says anything about.
 

@@ -88,6 +88,7 @@ class AVEmo(nn.Module):
     """A step further than this from a modality's elements lacks it; at least a step's distance."""
     embedded_self_attention: bool = True
     fusion: str = "dual_lstm"
+    """One of `FUSIONS`."""
     lstm_width: int = 96
     bidirectional: bool = True
     lstm_layer_norm: bool = False
@@ -103,7 +104,8 @@ class AVEmo(nn.Module):
     embedding_width: int = 64
     """Of z_e and of z_i."""
     encoder_hidden: int = 128
-    adversary: Literal["conditional", "marginal", "none"] = "conditional"
+    adversary: str = "conditional"
+    """One of `ADVERSARIES`."""
     adversary_hidden: int = 128
     dropout: float = 0.15
     dtype: DTypeLike = jnp.float32
@@ -202,8 +204,8 @@ class AVEmo(nn.Module):
         decoupled = self.decouple(
             fused.embedding,
             train=train,
-            emotion=batch["emotion"],
-            subject=batch["subject"],
+            emotion=jnp.asarray(batch["emotion"]),
+            subject=jnp.asarray(batch["subject"]),
             reversal_strength=reversal_strength,
         )
         return Outputs(*fused, *decoupled)
@@ -224,6 +226,7 @@ class AVEmo(nn.Module):
           video_present, audio_present: False = the fusion does not see this modality of this clip
             (modality dropout), exactly as if the clip had none; None = all that there is.
         """
+        batch = {key: jnp.asarray(value) for key, value in batch.items()}
         video = self._video(batch, train) if "video" in self.modalities else None
         audio = self._audio(batch, train) if "audio" in self.modalities else None
         video_seen = None if video is None else _seen(video.mask, video_present)

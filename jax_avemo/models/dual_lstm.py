@@ -50,8 +50,8 @@ def project(
     audio: Float[Array, "B S Da"],
     video_mask: Bool[Array, "B S"],
     audio_mask: Bool[Array, "B S"],
-) -> Float[Array, "B S 6H"]:
-    """What the inputs contribute to every step's pre-activations: two products for all steps.
+) -> Float[Array, "B S N"]:
+    """[B, S, 6H]: what the inputs contribute to every step's pre-activations: two products for all steps.
 
     A learned vector stands for a missing modality. g_v does not see the sound, nor g_a the picture.
     """
@@ -73,7 +73,7 @@ def project(
 def dual_lstm_cell(
     params: Mapping[str, Any],
     carry: Carry,
-    projected: Float[Array, "B 6H"],
+    projected: Float[Array, "B 6*H"],
     video_real: Bool[Array, " B"],
     audio_real: Bool[Array, " B"],
 ) -> Carry:
@@ -162,7 +162,7 @@ class DualLSTMCell(nn.Module):
     def __call__(
         self,
         carry: Carry,
-        projected: Float[Array, "B 6H"],
+        projected: Float[Array, "B 6*H"],
         video_real: Bool[Array, " B"],
         audio_real: Bool[Array, " B"],
     ) -> tuple[Carry, Float[Array, "B H"]]:

@@ -13,7 +13,7 @@ from jax_avemo.models.dual_lstm import Carry, forget_bias, normalise_blocks, ort
 def lstm_cell(
     params: Mapping[str, Any],
     carry: Carry,
-    projected: Float[Array, "B 4H"],
+    projected: Float[Array, "B 4*H"],
     real: Bool[Array, " B"],
 ) -> Carry:
     """One step of an LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000), masked.
@@ -54,7 +54,7 @@ class LSTMCell(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: Carry, projected: Float[Array, "B 4H"], real: Bool[Array, " B"]
+        self, carry: Carry, projected: Float[Array, "B 4*H"], real: Bool[Array, " B"]
     ) -> tuple[Carry, Float[Array, "B H"]]:
         """The new carry, and its h."""
         H, N = self.width, 4 * self.width

@@ -14,18 +14,12 @@ VIDEO_MASK = np.array([[1, 1, 0, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 0]], bool)
 AUDIO_MASK = np.array([[1, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 0, 1, 0]], bool)
 
 
-@pytest.fixture(autouse=True)
-def _no_rank_promotion():
-    with jax.numpy_rank_promotion("raise"):
-        yield
-
-
 @pytest.fixture(scope="module")
 def sequences():
     rng = np.random.default_rng(0)
-    video = rng.normal(size=(B, S, DV)).astype(np.float32)
-    audio = rng.normal(size=(B, S, DA)).astype(np.float32)
-    return video, audio, VIDEO_MASK, AUDIO_MASK
+    video = jnp.asarray(rng.normal(size=(B, S, DV)), jnp.float32)
+    audio = jnp.asarray(rng.normal(size=(B, S, DA)), jnp.float32)
+    return video, audio, jnp.asarray(VIDEO_MASK), jnp.asarray(AUDIO_MASK)
 
 
 def random_parameters(module):
@@ -68,13 +62,15 @@ def direction_reference(p, video, audio, video_mask, audio_mask, order):
     cell = p["cell"]
     W_h, b = np.split(cell["kernel_hidden"], 6, axis=1), np.split(cell["bias"], 6)
     W_v, W_a = np.split(p["kernel_video"], 5, axis=1), np.split(p["kernel_audio"], 5, axis=1)
+    video, audio = np.asarray(video, np.float64), np.asarray(audio, np.float64)
+    video_mask, audio_mask = np.asarray(video_mask), np.asarray(audio_mask)
     out = np.zeros((*video_mask.shape, H))
     for n in range(len(video)):
         h, c = np.zeros(H), np.zeros(H)
         for t in order:
             m_v, m_a = video_mask[n, t], audio_mask[n, t]
-            v_t = video[n, t].astype(np.float64) if m_v else p["missing_video"]
-            a_t = audio[n, t].astype(np.float64) if m_a else p["missing_audio"]
+            v_t = video[n, t] if m_v else p["missing_video"]
+            a_t = audio[n, t] if m_a else p["missing_audio"]
             pre = [v_t @ W_v[k] + a_t @ W_a[k] + h @ W_h[k] for k in range(4)]
             pre += [v_t @ W_v[4] + h @ W_h[4], a_t @ W_a[4] + h @ W_h[5]]
             if "gain" in cell:
@@ -112,7 +108,7 @@ def test_nn_scan_lax_scan_and_a_python_loop_agree(kind, sequences, request):
     np.testing.assert_array_equal(exported, trained)
     looped = []
     for direction, order in (("forward", range(S)), ("backward", range(S - 1, -1, -1))):
-        projected = project(params[direction], *map(jnp.asarray, sequences))
+        projected = project(params[direction], *sequences)
         cell = jax.jit(dual_lstm_cell)
         carry, steps = (jnp.zeros((B, H)), jnp.zeros((B, H))), [None] * S
         for t in order:
@@ -157,7 +153,7 @@ def test_the_cell_has_the_gradient_of_its_finite_differences():
 
         @jax.jit
         def cell(params, carry, projected):
-            return dual_lstm_cell(params, carry, projected, m_v, m_a)
+            return dual_lstm_cell(params, carry, projected, jnp.asarray(m_v), jnp.asarray(m_a))
 
         check_grads(cell, (params, carry, projected), order=1, modes=["rev"])
         without = {k: params[k] for k in ("kernel_hidden", "bias")}
@@ -167,7 +163,7 @@ def test_the_cell_has_the_gradient_of_its_finite_differences():
 @pytest.mark.parametrize("kind", ["plain", "normalised"])
 def test_padding_steps_and_missing_modalities_change_nothing(kind, sequences, request):
     variables, apply = request.getfixturevalue(kind)
-    video, audio, video_mask, audio_mask = sequences
+    video, audio, video_mask, audio_mask = map(np.asarray, sequences)
     spoilt = (
         np.where(video_mask[..., None], video, np.nan),
         np.where(audio_mask[..., None], audio, np.nan),

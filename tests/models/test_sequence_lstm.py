@@ -12,12 +12,6 @@ B, S, D, H = 2, 4, 3, 5
 MASK = np.array([[1, 1, 0, 1], [1, 1, 0, 0]], bool)
 
 
-@pytest.fixture(autouse=True)
-def _no_rank_promotion():
-    with jax.numpy_rank_promotion("raise"):
-        yield
-
-
 @pytest.fixture
 def x():
     return np.random.default_rng(0).normal(size=(B, S, D)).astype(np.float32)

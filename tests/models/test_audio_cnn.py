@@ -157,6 +157,8 @@ def test_dropout_acts_in_training_only():
 def test_half_precision_keeps_float32_parameters():
     network = NETWORK.clone(dtype=jnp.bfloat16)
     features, mask = batch(21, [21, 10])
-    (sequence, _, _), variables = network.init_with_output(jax.random.key(0), features, mask, False)
+    (sequence, _, _), variables = jax.eval_shape(
+        lambda: network.init_with_output(jax.random.key(0), features, mask, False)
+    )
     assert sequence.dtype == jnp.bfloat16
     assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}

@@ -113,6 +113,11 @@ FIELDS: dict[str, Field] = {
     "model.stem_kernel": _number(7, "side of the first convolution, px", 1, 15),
     "model.expansion": _number(4, "output width of a bottleneck over its inner width", 1),
     "model.coordinate_attention": _switch(True, "coordinate attention in every bottleneck"),
+    "model.attention_gate_bias": _number(
+        0.0, "initial bias of coordinate attention's gates (2: they start nearly open)", -4, 4
+    ),
+    "model.residual_scale": _number(1.0, "initial scale of a bottleneck's last batch norm", 0, 4),
+    "model.batch_norm_momentum": _number(0.9, "decay of the running statistics", 0, 0.9999),
     "model.spectrum": _one_of("log_mel", "input of the audio network", "log_mel", "mfcc"),
     "model.mel_bands": _number(64, "mel bands", 8, 256),
     "model.audio_widths": _sizes((128, 192, 256), "channels of the audio network's blocks"),
@@ -178,6 +183,9 @@ _CPU: dict[str, Any] = {
     "model.groups": 16,
     "model.stem_width": 32,
     "model.expansion": 2,
+    "model.attention_gate_bias": 2.0,
+    "model.residual_scale": 0.5,
+    "model.batch_norm_momentum": 0.95,
     "model.audio_widths": (96, 128, 128),
     "model.width": 128,
     "model.lstm_width": 96,

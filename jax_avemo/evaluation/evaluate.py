@@ -259,7 +259,10 @@ def identity_leakage(
         "identity": np.array([label.subject for label in labels]),
         "emotion": np.array([label.emotion for label in labels]),
     }
-    found = probes.leakage(embeddings, targets, ~held_out, held_out, seed=trained.config.seed)
+    takes = np.array([f"{x.subject}|{x.emotion}|{x.statement}|{x.take}" for x in labels])
+    found = probes.leakage(
+        embeddings, targets, ~held_out, held_out, seed=trained.config.seed, groups=takes
+    )
     unseen = [clips.labels[row] for row in test_rows]
     statements = np.array([label.statement for label in unseen])
     return {

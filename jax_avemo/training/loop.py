@@ -74,6 +74,11 @@ def train(
             f"{len(rows)} training clips can't fill a batch of {config.train.batch_size}; "
             "lower train.batch_size"
         )
+    if config.model.decouple and len(index.subjects) < 2:
+        raise UserError(
+            "telling identities apart needs two training subjects; give more, or set "
+            "model.decouple=false"
+        )
     schedule = build.build_schedule(config, len(rows))
     model = build.build_model(config, len(index.emotions), len(index.subjects))
     state, train_step = prepare_state(config, model, index, schedule, mesh)
@@ -156,8 +161,8 @@ def prepare_state(
     balancer = build.build_balancer(config, len(index.emotions), len(index.subjects))
     objective = build.build_objective(config, schedule.total_steps)
 
-    def initial(key: jax.Array) -> TrainState:
-        variables = model.init(key, example_batch(config), train=False)
+    def initial(key: jax.Array, batch: Any) -> TrainState:
+        variables = model.init(key, batch, train=False)
         params = variables["params"]
         return TrainState(
             step=jnp.int32(0),
@@ -170,7 +175,8 @@ def prepare_state(
         )
 
     everywhere = replicated(mesh)
-    state = jax.jit(initial, out_shardings=everywhere)(jax.random.key(config.seed))
+    make = jax.jit(initial, out_shardings=everywhere)
+    state = make(jax.random.key(config.seed), example_batch(config))
     step = jax.jit(
         make_train_step(model, optimizer, balancer, objective),
         donate_argnums=0,

@@ -17,6 +17,7 @@ from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
+UNSMOOTHED = "emotion_unsmoothed"
 
 
 class TrainState(struct.PyTreeNode):
@@ -120,6 +121,9 @@ def make_train_step(
                     heads_out.emotion_logits, emotion, valid, objective.label_smoothing
                 )
             }
+            found[UNSMOOTHED] = losses.softmax_cross_entropy(
+                heads_out.emotion_logits, emotion, valid
+            )
             found["accuracy"] = losses.accuracy(heads_out.emotion_logits, emotion, valid)
             if objective.identity:
                 z_e, z_i = heads_out.emotion_embedding, heads_out.identity_embedding
@@ -147,9 +151,10 @@ def make_train_step(
             for name in names
         }
         values = heads(state.params, embedding)
-        weights, balancer_state = balancer.combine(
-            state.balancer, {name: values[name] for name in names}, gradients
-        )
+        # The balancer compares losses with log(classes): label smoothing would keep the emotion
+        # loss from ever falling as far as the identity loss.
+        compared = {name: values[UNSMOOTHED if name == EMOTION else name] for name in names}
+        weights, balancer_state = balancer.combine(state.balancer, compared, gradients)
         constants = {
             "orthogonality": objective.orthogonality,
             "hsic": objective.hsic,

@@ -1,1 +1,1 @@
-"""The synthetic demo corpus: real mp4 files acted by drawn faces and synthetic voices."""
+"""The demo corpus: synthetic actors, rendered and spoken, written as real video files."""

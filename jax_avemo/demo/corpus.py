@@ -1,0 +1,249 @@
+"""How the demo corpus is written: file names, seeds, processes, and when it is whole."""
+
+import contextlib
+import functools
+import importlib.util
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from jax_avemo.demo.head import load_head
+from jax_avemo.demo.look import Look, make_look
+from jax_avemo.demo.perform import FRAMES_PER_SECOND, perform
+from jax_avemo.demo.plan import PlannedTake, plan_corpus
+from jax_avemo.demo.style import Style, make_style
+from jax_avemo.demo.take import Take, draw_take
+from jax_avemo.errors import UserError
+from jax_avemo.files import write_json
+from jax_avemo.media.encode import write_video
+from jax_avemo.progress import Progress
+from jax_avemo.schema import RAVDESS_EMOTIONS
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same arguments would make other clips."""
+
+_MANIFEST = "corpus.json"
+_TRUTH = "truth.json"
+_UNFINISHED = "unfinished.json"
+_CLIPS_A_JOB = 8
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for; stands in the folder, so that two corpora are never mixed."""
+
+    generator_version: int
+    actors: int
+    takes: int
+    seed: int
+    confound: float
+
+
+def write_corpus(
+    out_dir: Path,
+    *,
+    actors: int,
+    takes: int,
+    seed: int,
+    confound: float = 0.0,
+    workers: int | None = None,
+) -> None:
+    """Write a synthetic corpus under RAVDESS's file names: Actor_01/01-01-05-01-02-01-01.mp4.
+
+    Every actor speaks two statements in eight emotions, `takes` times: 16 * takes clips. (seed,
+    actor number) is a person, whatever `actors` is; odd numbers are men. Under a `confound` (see
+    plan.emotion_counts) the people are the same and every take is a new one.
+
+    Finished files are kept, so a killed run goes on when called again; `corpus.json` is written
+    last, and its presence means that the corpus is whole. `truth.json` holds the parameters each
+    clip was made from. The same arguments give the same bytes on one machine, whatever `workers`
+    (None: one a core). Processes are spawned: a script must guard its main module.
+
+    Raises UserError for impossible sizes, for a folder that holds something else, or when
+    espeak-ng or pyworld is missing.
+    """
+    out_dir = Path(out_dir)
+    plan = plan_corpus(actors, takes, seed, confound)
+    for module in ("espeakng_loader", "pyworld"):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"the demo corpus needs {module}; run: pip install 'jax_avemo[demo]'")
+    request = _Request(GENERATOR_VERSION, actors, takes, seed, confound)
+    if _read_request(out_dir / _MANIFEST) == request:
+        return
+    _claim(out_dir, request)
+    targets = [(planned, out_dir / clip_name(planned, seed, confound)) for planned in plan]
+    missing = [(planned, path) for planned, path in targets if not path.exists()]
+    jobs = [missing[k : k + _CLIPS_A_JOB] for k in range(0, len(missing), _CLIPS_A_JOB)]
+    done = len(targets) - len(missing)
+    with Progress(len(targets), "making the demo corpus", unit="clips", start=done) as progress:
+        for count in _run_jobs(jobs, seed, confound, workers or _core_count()):
+            progress.advance(count)
+    truth = {
+        path.relative_to(out_dir).as_posix(): {
+            "actor": planned.actor,
+            **_take_of(planned, seed, confound).to_json(),
+        }
+        for planned, path in targets
+    }
+    write_json(out_dir / _TRUTH, truth)
+    write_json(
+        out_dir / _MANIFEST,
+        {
+            "what": "synthetic corpus, made by jax_avemo's demo; file names as in RAVDESS",
+            **asdict(request),
+            "clips": len(targets),
+            "frames_per_second": FRAMES_PER_SECOND,
+        },
+    )
+    (out_dir / _UNFINISHED).unlink(missing_ok=True)
+
+
+def is_whole(out_dir: Path, *, actors: int, takes: int, seed: int, confound: float = 0.0) -> bool:
+    """Whether `out_dir` holds exactly the finished corpus that these arguments make."""
+    request = _Request(GENERATOR_VERSION, actors, takes, seed, confound)
+    return _read_request(Path(out_dir) / _MANIFEST) == request
+
+
+def clip_name(planned: PlannedTake, seed: int, confound: float) -> str:
+    """Path below the corpus folder: modality 01, channel 01, emotion, intensity, statement, ..."""
+    strong = _take_of(planned, seed, confound).strong
+    fields = (
+        1,
+        1,
+        planned.emotion + 1,
+        2 if strong else 1,
+        planned.statement,
+        planned.repetition,
+        planned.actor,
+    )
+    name = "-".join(f"{value:02d}" for value in fields)
+    return f"Actor_{planned.actor:02d}/{name}.mp4"
+
+
+def _is_female(actor: int) -> bool:
+    return actor % 2 == 0
+
+
+@functools.lru_cache(maxsize=128)
+def actor_style(seed: int, actor: int) -> Style:
+    """The acting habits of person (seed, actor)."""
+    rng = np.random.default_rng([seed, 1, actor])
+    # (actor - 1) // 2 counts men and women apart; a corpus starts anywhere in the list of voices.
+    return make_style(female=_is_female(actor), voice_index=(actor - 1) // 2 + 3 * seed, rng=rng)
+
+
+@functools.lru_cache(maxsize=2)
+def actor_look(seed: int, actor: int) -> Look:
+    """The appearance of person (seed, actor)."""
+    rng = np.random.default_rng([seed, 2, actor])
+    return make_look(load_head(), female=_is_female(actor), rng=rng)
+
+
+def _take_seed(planned: PlannedTake, seed: int, confound: float) -> list[int]:
+    takes = (planned.actor, planned.emotion, planned.statement, planned.repetition)
+    return [seed, 3, *takes, round(confound * 1_000_000)]
+
+
+def _take_of(planned: PlannedTake, seed: int, confound: float) -> Take:
+    rng = np.random.default_rng([*_take_seed(planned, seed, confound), 0])
+    style = actor_style(seed, planned.actor)
+    return draw_take(style, RAVDESS_EMOTIONS[planned.emotion], planned.statement, rng)
+
+
+def _write_clips(job: list[tuple[PlannedTake, Path]], seed: int, confound: float) -> int:
+    """Make the clips of one job; runs in a worker process."""
+    for planned, path in job:
+        performance = perform(
+            load_head(),
+            actor_look(seed, planned.actor),
+            actor_style(seed, planned.actor),
+            _take_of(planned, seed, confound),
+            np.random.default_rng([*_take_seed(planned, seed, confound), 1]),
+        )
+        write_video(
+            path,
+            performance.frames,
+            performance.sound,
+            frames_per_second=FRAMES_PER_SECOND,
+            sample_rate=performance.sample_rate,
+        )
+    return len(job)
+
+
+def _run_jobs(
+    jobs: list[list[tuple[PlannedTake, Path]]], seed: int, confound: float, workers: int
+) -> Iterator[int]:
+    """Yield the number of clips of every job that is done."""
+    if not jobs:
+        return
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(
+            min(workers, len(jobs)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=cv2.setNumThreads,
+            initargs=(1,),
+        ) as pool,
+    ):
+        futures = [pool.submit(_write_clips, job, seed, confound) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Spawned processes inherit these: the parallelism is over clips, not inside them."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _core_count() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_request(path: Path) -> _Request | None:
+    """The request written in `path`; None when there is no such file or it is another's."""
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text())
+        return _Request(**{name: stored[name] for name in _Request.__dataclass_fields__})
+    except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError):
+        return None
+
+
+def _claim(out_dir: Path, request: _Request) -> None:
+    """Mark the folder as this corpus's, or refuse when it holds something else."""
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UserError(f"{out_dir} is a file; give a folder for the demo corpus")
+    unfinished = out_dir / _UNFINISHED
+    if _read_request(unfinished) == request:
+        return
+    foreign = (out_dir / _MANIFEST).exists() or unfinished.exists()
+    if foreign or any(out_dir.glob("Actor_*")):
+        raise UserError(
+            f"{out_dir} holds another corpus (other arguments or version); "
+            "give an empty folder or delete it"
+        )
+    write_json(unfinished, asdict(request))

@@ -1,5 +1,6 @@
 """The whole network: picture and sound to one embedding, and that embedding to its two halves."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversa
 from jax_avemo.models.dual_lstm import DualLSTM
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
 from jax_avemo.models.pixels import scale_pixels
-from jax_avemo.models.resnext import ResNeXt
+from jax_avemo.models.resnext import AttentionPlace, ResNeXt
 from jax_avemo.models.sequence_lstm import ConcatenatedLSTM, SequenceLSTM
 from jax_avemo.models.spectral import SpectralFrontEnd
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
@@ -33,6 +34,24 @@ class Sequence(NamedTuple):
     """Seconds."""
     mask: Bool[Array, "B T"]
     """Real elements of valid rows."""
+    seen: Bool[Array, "B T"]
+    """Of these, what the fusion sees."""
+
+
+class Branch(NamedTuple):
+    """One modality as the fusion reads it."""
+
+    logits: Float[Array, "B emotions"]
+    available: Bool[Array, " B"]
+    mean: Float[Array, "B D"]
+    steps: Float[Array, "B S D"]
+    step_mask: Bool[Array, "B S"]
+    attention: Float[Array, "B heads S S"] | None
+
+
+_OFF: Any = Branch._make(
+    [None] * len(Branch._fields)
+)  # of a modality that the network does not have
 
 
 class AVEmo(nn.Module):
@@ -58,7 +77,7 @@ class AVEmo(nn.Module):
     stem_kernel: int = 7
     expansion: int = 4
     coordinate_attention: bool = True
-    attention_place: Literal["residual", "conv2"] = "residual"
+    attention_place: AttentionPlace = "residual"
     attention_gate_bias: float = 0.0
     residual_scale_init: float = 1.0
     max_pool: bool = True
@@ -115,6 +134,7 @@ class AVEmo(nn.Module):
     def setup(self) -> None:
         self._check()
         self.drop = nn.Dropout(self.dropout)
+        embedded = self.embedded_self_attention
         if "video" in self.modalities:
             self.video_network = ResNeXt(
                 depths=self.depths,
@@ -134,8 +154,7 @@ class AVEmo(nn.Module):
             )
             self.video_projection = nn.Dense(self.width)
             self.video_norm = nn.LayerNorm()
-            if self.embedded_self_attention:
-                self.video_attention = StepAttention(self.heads)
+            self.video_attention = StepAttention(self.heads) if embedded else None
             self.video_head = nn.Dense(self.num_emotions)
         if "audio" in self.modalities:
             self.spectral = SpectralFrontEnd(
@@ -156,8 +175,7 @@ class AVEmo(nn.Module):
                 batch_norm_momentum=self.batch_norm_momentum,
                 dtype=self.dtype,
             )
-            if self.embedded_self_attention:
-                self.audio_attention = StepAttention(self.heads)
+            self.audio_attention = StepAttention(self.heads) if embedded else None
             self.audio_head = nn.Dense(self.num_emotions)
         lstm = SequenceLSTM if len(self.modalities) == 1 else FUSIONS[self.fusion]
         self.lstm = lstm(
@@ -227,57 +245,44 @@ class AVEmo(nn.Module):
             (modality dropout), exactly as if the clip had none; None = all that there is.
         """
         batch = {key: jnp.asarray(value) for key, value in batch.items()}
-        video = self._video(batch, train) if "video" in self.modalities else None
-        audio = self._audio(batch, train) if "audio" in self.modalities else None
-        video_seen = None if video is None else _seen(video.mask, video_present)
-        audio_seen = None if audio is None else _seen(audio.mask, audio_present)
+        video = self._video(batch, video_present, train) if "video" in self.modalities else None
+        audio = self._audio(batch, audio_present, train) if "audio" in self.modalities else None
 
         # From what the fusion sees, so that dropping a modality equals not having it.
         duration = jnp.zeros(batch["valid"].shape, jnp.float32)
         if video is not None:
-            duration = jnp.maximum(duration, jnp.where(video_seen, video.times, 0.0).max(axis=1))
+            duration = jnp.maximum(duration, jnp.where(video.seen, video.times, 0.0).max(axis=1))
         if audio is not None:
             seconds = batch["audio_length"].astype(jnp.float32) / AUDIO_SAMPLE_RATE
-            duration = jnp.maximum(duration, jnp.where(audio_seen.any(axis=1), seconds, 0.0))
+            duration = jnp.maximum(duration, jnp.where(audio.seen.any(axis=1), seconds, 0.0))
         times = step_times(duration, self.steps)
 
-        video_logits = audio_logits = video_weights = audio_weights = None
-        video_mask = audio_mask = None
-        sequences, step_masks, means = [], [], []
+        seen_video = seen_audio = _OFF
         if video is not None:
-            video_logits = self.video_head(self._drop(masked_mean(video.values, video.mask), train))
-            attention = self.video_attention if self.embedded_self_attention else None
-            steps, video_mask, video_weights = self._at_steps(
-                video, video_seen, times, duration, attention, train
-            )
-            sequences, step_masks = [*sequences, steps], [*step_masks, video_mask]
-            means.append(masked_mean(video.values, video_seen))
+            parts = self.video_head, self.video_attention
+            seen_video = self._branch(video, *parts, times, duration, train)
         if audio is not None:
-            audio_logits = self.audio_head(self._drop(masked_mean(audio.values, audio.mask), train))
-            attention = self.audio_attention if self.embedded_self_attention else None
-            steps, audio_mask, audio_weights = self._at_steps(
-                audio, audio_seen, times, duration, attention, train
-            )
-            sequences, step_masks = [*sequences, steps], [*step_masks, audio_mask]
-            means.append(masked_mean(audio.values, audio_seen))
+            parts = self.audio_head, self.audio_attention
+            seen_audio = self._branch(audio, *parts, times, duration, train)
 
-        outputs = self.lstm(*sequences, *step_masks)
-        real = step_masks[0] if len(step_masks) == 1 else step_masks[0] | step_masks[1]
-        pooled, step_weights = self.pooling(outputs, real)
-        inputs = jnp.concatenate([pooled, *(means if self.skip else [])], axis=-1)
-        inputs = self.fusion_norm(inputs)
+        branches = [branch for branch in (seen_video, seen_audio) if branch is not _OFF]
+        step_masks = [branch.step_mask for branch in branches]
+        outputs = self.lstm(*[branch.steps for branch in branches], *step_masks)
+        pooled, step_weights = self.pooling(outputs, functools.reduce(jnp.logical_or, step_masks))
+        means = [branch.mean for branch in branches] if self.skip else []
+        inputs = self.fusion_norm(jnp.concatenate([pooled, *means], axis=-1))
         return Fused(
             inputs=inputs,
             embedding=self.fusion_layer(inputs),
-            video_logits=video_logits,
-            audio_logits=audio_logits,
-            video_available=None if video is None else video.mask.any(axis=1),
-            audio_available=None if audio is None else audio.mask.any(axis=1),
+            video_logits=seen_video.logits,
+            audio_logits=seen_audio.logits,
+            video_available=seen_video.available,
+            audio_available=seen_audio.available,
             step_times=times,
-            video_steps=video_mask,
-            audio_steps=audio_mask,
-            video_attention=video_weights,
-            audio_attention=audio_weights,
+            video_steps=seen_video.step_mask,
+            audio_steps=seen_audio.step_mask,
+            video_attention=seen_video.attention,
+            audio_attention=seen_audio.attention,
             step_outputs=outputs,
             step_weights=step_weights,
         )
@@ -306,24 +311,21 @@ class AVEmo(nn.Module):
             return Decoupled(z_e, None, emotion_logits, None, None, None)
         z_i = self.identity_encoder(embedding, train)
         identity_logits = self.identity_head(self._drop(z_i, train))
-        identity_from_emotion = emotion_from_identity = None
+        identity_from_z_e = emotion_from_z_i = None
         if self.adversary != "none":
-            identity_from_emotion = self.identity_adversary(
+            identity_from_z_e = self.identity_adversary(
                 gradient_reversal(z_e, reversal_strength), emotion
             )
-            emotion_from_identity = self.emotion_adversary(
+            emotion_from_z_i = self.emotion_adversary(
                 gradient_reversal(z_i, reversal_strength), subject
             )
         return Decoupled(
-            emotion_embedding=z_e,
-            identity_embedding=z_i,
-            emotion_logits=emotion_logits,
-            identity_logits=identity_logits,
-            adversary_identity_logits=identity_from_emotion,
-            adversary_emotion_logits=emotion_from_identity,
+            z_e, z_i, emotion_logits, identity_logits, identity_from_z_e, emotion_from_z_i
         )
 
-    def _video(self, batch: Mapping[str, Any], train: bool) -> Sequence:
+    def _video(
+        self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
+    ) -> Sequence:
         video = batch["video"]
         mask = batch["video_mask"] & batch["valid"][:, None]
         pixels = scale_pixels(
@@ -331,31 +333,34 @@ class AVEmo(nn.Module):
         )
         images = pixels.astype(self.dtype).reshape(-1, *pixels.shape[2:])
         features = self.video_network(images, mask.reshape(-1), train).astype(jnp.float32)
-        features = features.reshape(*video.shape[:2], -1)
-        return Sequence(self.video_norm(self.video_projection(features)), batch["video_time"], mask)
+        values = self.video_norm(self.video_projection(features))
+        values = values.reshape(*video.shape[:2], -1)
+        return Sequence(values, batch["video_time"], mask, _seen(mask, present))
 
-    def _audio(self, batch: Mapping[str, Any], train: bool) -> Sequence:
+    def _audio(
+        self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
+    ) -> Sequence:
         features, mask, times = self.spectral(batch["audio"], batch["audio_length"])
         mask = mask & batch["valid"][:, None]
         values, mask, stride = self.audio_network(features, mask, train)
         # An element is centred on the frame it is counted from: the convolutions are symmetric.
         times = jnp.broadcast_to(times[::stride][None], mask.shape)
-        return Sequence(values.astype(jnp.float32), times, mask)
+        return Sequence(values.astype(jnp.float32), times, mask, _seen(mask, present))
 
-    def _at_steps(
+    def _branch(
         self,
         sequence: Sequence,
-        seen: Bool[Array, "B T"],
+        head: nn.Dense,
+        attention: StepAttention | None,
         times: Float[Array, "B S"],
         duration: Float[Array, " B"],
-        attention: StepAttention | None,
         train: bool,
-    ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"], Float[Array, "B heads S S"] | None]:
+    ) -> Branch:
         distance = duration / self.steps
-        steps, mask = align(
+        steps, step_mask = align(
             sequence.values,
             sequence.times,
-            seen,
+            sequence.seen,
             times,
             # In a long clip every element still reaches a step.
             jnp.maximum(self.alignment_width_seconds, distance / 2),
@@ -363,8 +368,15 @@ class AVEmo(nn.Module):
         )
         weights = None
         if attention is not None:
-            steps, weights = attention(steps, times, mask, train)
-        return self._drop(steps, train), mask, weights
+            steps, weights = attention(steps, times, step_mask, train)
+        return Branch(
+            logits=head(self._drop(masked_mean(sequence.values, sequence.mask), train)),
+            available=sequence.mask.any(axis=1),
+            mean=masked_mean(sequence.values, sequence.seen),
+            steps=self._drop(steps, train),
+            step_mask=step_mask,
+            attention=weights,
+        )
 
     def _drop(self, x: Array, train: bool) -> Array:
         return self.drop(x, deterministic=not train)

@@ -51,7 +51,7 @@ def project(
     video_mask: Bool[Array, "B S"],
     audio_mask: Bool[Array, "B S"],
 ) -> Float[Array, "B S N"]:
-    """[B, S, 6H]: what the inputs contribute to every step's pre-activations: two products for all steps.
+    """The inputs' share of every step's pre-activations, [B, S, 6H]: two products for all steps.
 
     A learned vector stands for a missing modality. g_v does not see the sound, nor g_a the picture.
     """
@@ -137,17 +137,14 @@ def scan_dual_lstm(
             projected = project(p, video, audio, video_mask, audio_mask)
             zeros = jnp.zeros((video.shape[0], projected.shape[-1] // BLOCKS), projected.dtype)
 
-            def step(carry: Carry, inputs: tuple, cell: Mapping = p["cell"]) -> tuple:
+            def step(carry: Carry, inputs: tuple, cell: Mapping = p["cell"]) -> tuple[Carry, Array]:
                 carry = dual_lstm_cell(cell, carry, *inputs)
                 return carry, carry[0]
 
-            _, hidden = lax.scan(
-                step,
-                (zeros, zeros),
-                (jnp.swapaxes(projected, 0, 1), video_mask.T, audio_mask.T),
-                reverse=direction == "backward",
-                unroll=unroll,
-            )
+            inputs = (jnp.swapaxes(projected, 0, 1), video_mask.T, audio_mask.T)
+            hidden: Array = lax.scan(
+                step, (zeros, zeros), inputs, reverse=direction == "backward", unroll=unroll
+            )[1]
             outputs.append(jnp.swapaxes(hidden, 0, 1))
     return jnp.concatenate(outputs, axis=-1)
 

@@ -40,6 +40,8 @@ TINY = {
     "dropout": 0.0,
 }
 MODEL = AVEmo(**TINY)
+# Compiling, not running, is what these tests cost.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def make_batch(seed=0):
@@ -111,7 +113,7 @@ def variables():
 def evaluate(variables):
     everyone = np.ones(B, bool)
 
-    @jax.jit
+    @quick_jit
     def apply(batch, video_present, audio_present):
         return MODEL.apply(
             variables, batch, video_present=video_present, audio_present=audio_present
@@ -120,8 +122,7 @@ def evaluate(variables):
     return lambda batch, video=everyone, audio=everyone: jax.device_get(apply(batch, video, audio))
 
 
-# Compiling, not running, is what it costs.
-@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+@quick_jit
 def training_step(variables, batch, video_present, audio_present):
     """A loss of every head over valid rows: its gradients, that at z, and new statistics."""
 
@@ -299,7 +300,7 @@ def test_the_gradient_of_the_fusion_layer_follows_from_that_at_the_embedding(ste
 def test_adversaries_learn_forwards_and_encoders_backwards(variables):
     z = jnp.asarray(np.random.default_rng(3).normal(size=(B, 10)), jnp.float32)
 
-    @jax.jit
+    @quick_jit
     def gradient(strength):
         def loss(params):
             out = MODEL.apply(
@@ -353,7 +354,7 @@ def test_sound_alone_trains_with_dropout_and_every_parameter_learns():
     batch = {k: v for k, v in make_batch().items() if not k.startswith("video")}
     filled = random_variables(model, batch)
 
-    @jax.jit
+    @quick_jit
     def gradient(key):
         def loss(params):
             out, _ = model.apply(

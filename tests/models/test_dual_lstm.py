@@ -1,5 +1,7 @@
 """The dual-sequence LSTM against a literal transcription of its equations, and its scans."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,8 @@ B, S, DV, DA, H = 3, 5, 4, 3, 6
 # Every case: both, picture only, sound only, neither; in the middle and at the end.
 VIDEO_MASK = np.array([[1, 1, 0, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 0]], bool)
 AUDIO_MASK = np.array([[1, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 0, 1, 0]], bool)
+# Compiling, not running, is what these tests cost.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,7 @@ def test_both_scans_have_the_same_gradients_and_unrolling_changes_nothing(plain,
     video, audio, *masks = sequences
 
     def gradient(f):
-        return jax.jit(jax.grad(lambda p, v, a: (f(p, v, a) ** 2).sum(), argnums=(0, 1, 2)))(
+        return quick_jit(jax.grad(lambda p, v, a: (f(p, v, a) ** 2).sum(), argnums=(0, 1, 2)))(
             variables["params"], video, audio
         )
 

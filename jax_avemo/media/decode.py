@@ -90,18 +90,20 @@ def read_media(
     with _opened(path) as container:
         video, sound = _video_stream(container), _audio_stream(container)
         if need_video and video is None:
-            raise MediaError("has no picture", path)
+            raise MediaError("has no picture that can be decoded", path)
         if need_audio and sound is None:
-            raise MediaError("has no sound", path)
+            raise MediaError("has no sound that can be decoded", path)
         if video is None and sound is None:
             raise MediaError("has neither picture nor sound", path)
         _check_header(container, video, span)
         survey = _survey(container, video, sound, span)
     if need_audio and survey.audio.size == 0:
-        raise MediaError("has no sound that can be decoded in the part asked for", path)
+        raise MediaError("has no sound in the part asked for", path)
     if need_video and survey.video_end <= 0:
         raise MediaError("has no picture in the part asked for", path)
-    frames = _frames(survey.span, frames_per_second) if survey.video_end > 0 else iter(())
+    frames: Iterator[TimedFrame] = iter(())
+    if survey.video_end > 0:
+        frames = _frames(survey.span, survey.video_end, frames_per_second)
     return Media(frames, survey.audio, survey.duration)
 
 
@@ -146,7 +148,7 @@ def _opened(path: Path) -> Iterator[Any]:
     # "file:" keeps a name such as "a:b.mp4" from being read as a protocol.
     name = "file:" + os.path.abspath(path)
     try:
-        with av.open(name, options=dict(_OPEN_OPTIONS)) as container:
+        with av.open(name, options=dict(_OPEN_OPTIONS), metadata_errors="replace") as container:
             yield container
     except av.error.FFmpegError as error:
         raise MediaError(f"is not readable as audio or video ({error.strerror})", path) from error
@@ -154,7 +156,11 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _video_stream(container: Any) -> Any:
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        # Without a codec context, FFmpeg knows no decoder for it.
+        if (
+            stream.codec_context is not None
+            and not stream.disposition & av.stream.Disposition.attached_pic
+        ):
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = 1  # clips, not frames, are what runs in parallel
             return stream
@@ -162,7 +168,8 @@ def _video_stream(container: Any) -> Any:
 
 
 def _audio_stream(container: Any) -> Any:
-    return container.streams.audio[0] if container.streams.audio else None
+    known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    return known[0] if known else None
 
 
 def _check_header(container: Any, video: Any, span: _Span) -> None:
@@ -272,7 +279,7 @@ def _seek(container: Any, span: _Span) -> None:
         container.seek(round(target * av.time_base), backward=True)
 
 
-def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
+def _frames(span: _Span, picture_end: float, frames_per_second: float) -> Iterator[TimedFrame]:
     """Decode the picture and yield the frame nearest to every tick."""
     count = decoded = bad = 0
     with _opened(span.path) as container:
@@ -304,6 +311,9 @@ def _frames(span: _Span, frames_per_second: float) -> Iterator[TimedFrame]:
                 position = (time - first) * frames_per_second
                 slot = int(np.floor(position + 0.5 + 1e-6))
                 distance = abs(position - slot)
+                tick = first + slot / frames_per_second
+                if slot > 0 and tick > picture_end - _TIME_SLACK_SECONDS:
+                    continue
                 if kept is not None and slot != kept[0]:
                     yield _picture(kept[2], kept[3], video, span.path)
                     count += 1

@@ -21,6 +21,7 @@ _CROP_CENTER = (0.5, 0.53)
 _REGION_UNITS = 1.7 * _CROP_UNITS
 """Side of the square that is searched for the face known from the frame before."""
 _SEARCH_INTERVAL_SECONDS = 0.5
+"""Between searches for small faces, 30 to 200 ms each; larger ones are looked for always."""
 _FORGET_SECONDS = 1.0
 """After so long without the face, another place in the picture may be taken for it."""
 _MIN_FOUND = 0.25
@@ -114,17 +115,19 @@ class _Follower:
         if self._last is not None:
             cutout = self._region(image, self._last)
             found = self._in_cutout(cutout, self._last)
-        if found is None and time - self._searched >= _SEARCH_INTERVAL_SECONDS:
-            self._searched = time
-            faces = self._detector.search(image)
+        if found is None:
+            deep = time - self._searched >= _SEARCH_INTERVAL_SECONDS
+            self._searched = time if deep else self._searched
+            faces = self._detector.search(image, smallest=0.25 if deep else 1.0)
             if self._last is None or time - self._seen > _FORGET_SECONDS:
                 found = _main_face(faces, width, height)
             else:
                 found = _nearest(faces, self._last)
             if found is not None:
-                # Seen again from near by: the key points of a small face are coarse.
-                cutout = self._region(image, _placement(found.keypoints))
-                found = self._in_cutout(cutout, _placement(found.keypoints)) or found
+                # Seen again as in all frames to come: distance shifts key points by a few per cent.
+                near = _placement(found.keypoints)
+                cutout = self._region(image, near)
+                found = self._in_cutout(cutout, near)
         if cutout is None:
             side = max(height, width)
             corner = ((width - side) // 2, (height - side) // 2)
@@ -146,7 +149,7 @@ class _Follower:
 
     def _in_cutout(self, cutout: _Cutout, near: _Placement) -> Face | None:
         faces = self._detector.detect(cutout.pixels)
-        return _nearest([_moved(face, cutout) for face in faces], near)
+        return _nearest([face.moved(cutout.corner, 1 / cutout.scale) for face in faces], near)
 
 
 def _nearest(faces: list[Face], near: _Placement) -> Face | None:
@@ -158,11 +161,6 @@ def _nearest(faces: list[Face], near: _Placement) -> Face | None:
         if 0.6 < placement.unit / near.unit < 1.7 and distance < least:
             best, least = face, distance
     return best
-
-
-def _moved(face: Face, cutout: _Cutout) -> Face:
-    box = face.box.reshape(2, 2) / cutout.scale + cutout.corner
-    return Face(box.reshape(4), face.score, face.keypoints / cutout.scale + cutout.corner)
 
 
 def _main_face(faces: list[Face], width: int, height: int) -> Face | None:

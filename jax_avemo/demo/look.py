@@ -202,7 +202,7 @@ def _paint(
         mask = cv2.GaussianBlur(mask, (0, 0), 14) * beard * np.clip(1 + 0.5 * pores, 0, 2)
         _mix(atlas, 0.8 * np.clip(mask, 0, 1), hair)
 
-    lips = np.zeros((n, n), np.float32)
+    lips: np.ndarray = np.zeros((n, n), np.float32)
     front = _front(head.vertices)
     skin_quads = head.quads[head.quad_part == parts.SKIN]
     of_lips = head.masks["lips"][skin_quads].mean(1) > 0.5

@@ -109,8 +109,8 @@ def _film(
         Camera(take.zoom, take.shift),
     )
     grey = np.arange(256)[:, None] / 255
-    response = 255 * np.array(take.tint) * take.exposure * grey**take.gamma
-    response = np.clip(response, 0, 255).astype(np.uint8)[None]
+    curve = 255 * np.array(take.tint) * take.exposure * grey**take.gamma
+    response = np.clip(curve, 0, 255).astype(np.uint8)[None]
     frames = np.empty((count, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
     for k in range(count):
         turn = (head_turns[k, 0], head_turns[k, 1], head_turns[k, 2])

@@ -4,6 +4,7 @@ import _ctypes
 import ctypes
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -111,7 +112,7 @@ def say(text: str, *, voice: str, words_per_minute: int) -> Speech:
     chunks: list[np.ndarray] = []
     phonemes: list[Phoneme] = []
 
-    def collect(wave, count: int, events) -> int:
+    def collect(wave: Any, count: int, events: Any) -> int:
         if wave and count > 0:
             chunks.append(np.ctypeslib.as_array(wave, (count,)).copy())
         index = 0

@@ -57,7 +57,7 @@ def write_video(
         cuts[-1] = max(len(samples), cuts[-2])
         for index, pixels in enumerate(frames):
             # OpenCV converts: swscale's result depends on where the array lies (measured).
-            planes = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420)
+            planes: np.ndarray = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2YUV_I420)
             picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             picture.pts = index
             picture.time_base = Fraction(1, frames_per_second)

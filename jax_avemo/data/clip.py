@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from jax_avemo.errors import UserError
 from jax_avemo.media.decode import MediaError, read_media
-from jax_avemo.media.faces import FaceDetector, FaceFallback, FaceTrack, track_and_crop
+from jax_avemo.media.faces import FACE_FALLBACKS, FaceDetector, FaceTrack, track_and_crop
 from jax_avemo.schema import Clip, Labels, Recording
 
 _MAGIC = b"AVCLIP1\n"
@@ -31,7 +31,7 @@ class ClipOptions:
     max_seconds: float
     """Longer recordings are refused."""
     jpeg_quality: int = 92
-    face_fallback: FaceFallback = "reject"
+    face_fallback: str = "reject"
     """What becomes of a recording without a face: refused, or the middle of each picture."""
     need_video: bool = True
     need_audio: bool = True
@@ -45,8 +45,9 @@ class ClipOptions:
         ):
             if not low <= value <= high:
                 raise UserError(f"{name} is {value}, allowed are {low} to {high}")
-        if self.face_fallback not in ("reject", "center"):
-            raise UserError(f"face_fallback is {self.face_fallback!r}, not 'reject' or 'center'")
+        if self.face_fallback not in FACE_FALLBACKS:
+            known = " or ".join(FACE_FALLBACKS)
+            raise UserError(f"face_fallback is {self.face_fallback!r}, not {known}")
 
     def to_dict(self) -> dict[str, Any]:
         """As it is recorded; 12 and 12.0 frames a second are the same."""
@@ -93,7 +94,7 @@ def make_clip(
         face_found=track.found,
         frame_size=options.frame_size,
         audio=media.audio,
-        duration=media.duration,
+        duration=float(np.float32(media.duration)),  # as records have it
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from jax_avemo.media.blazeface import Face, FaceDetector
 from jax_avemo.media.decode import MediaError, TimedFrame
 
-FaceFallback = Literal["reject", "center"]
+FACE_FALLBACKS = ("reject", "center")
 
 # The canonical crop in units u, about the distance between the eyes (u is the root mean square of
 # that and of the distance from eyes to mouth): 3.1 u wide, the middle between eyes and mouth at
@@ -178,7 +178,7 @@ def track_and_crop(
     frames: Iterable[TimedFrame],
     size: int,
     *,
-    fallback: FaceFallback = "reject",
+    fallback: str = "reject",
     detector: FaceDetector | None = None,
 ) -> FaceTrack:
     """Follow the main face through `frames` and cut it out of each, `size` pixels square.
@@ -193,6 +193,8 @@ def track_and_crop(
     Raises MediaError when the face is found in fewer than a quarter of the frames and `fallback`
     is "reject"; with "center" the middle square of each picture is then taken.
     """
+    if fallback not in FACE_FALLBACKS:
+        raise ValueError(f"fallback is {fallback!r}, not one of {FACE_FALLBACKS}")
     follower = _Follower(detector or FaceDetector(), size)
     for frame in frames:
         follower.add(frame)

@@ -47,7 +47,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 "frame_size": tfds.features.Scalar(dtype=np.int32),
                 # Bytes, because a record's integers take up to ten bytes each.
                 "audio": blob,
-                "duration": tfds.features.Scalar(dtype=np.float64),
+                "duration": tfds.features.Scalar(dtype=np.float32),
             },
             doc={
                 "frames": "JPEG, RGB: aligned face crops",

@@ -111,7 +111,7 @@ FIELDS: dict[str, Field] = {
     "model.width_per_group": _number(4, "width of a group in the first stage", 1),
     "model.stem_width": _number(64, "channels of the first convolution", 1),
     "model.stem_kernel": _number(7, "side of the first convolution, px", 1, 15),
-    "model.expansion": _number(4, "output width of a bottleneck over its inner width", 1),
+    "model.expansion": _number(4, "channels of the first stage over the stem's", 1),
     "model.coordinate_attention": _switch(True, "coordinate attention in every bottleneck"),
     "model.attention_gate_bias": _number(
         0.0, "initial bias of coordinate attention's gates (2: they start nearly open)", -4, 4
@@ -182,7 +182,6 @@ _CPU: dict[str, Any] = {
     "model.depths": (1, 1, 1, 1),
     "model.groups": 16,
     "model.stem_width": 32,
-    "model.expansion": 2,
     "model.attention_gate_bias": 2.0,
     "model.residual_scale": 0.5,
     "model.batch_norm_momentum": 0.95,

@@ -1,0 +1,214 @@
+"""The main job end to end at size tiny, killed and resumed; what a mistake looks like."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jax_avemo import cli, main
+from jax_avemo.training import checkpoint
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TINY = f"--config={CONFIGS}/tiny.py"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with the demo corpus, its clips, and one finished run."""
+    home = tmp_path_factory.mktemp("home")
+    done = experiment(home, "runs/whole")
+    assert done.returncode == 0, done.stderr
+    (home / "stdout").write_text(done.stdout)
+    (home / "stderr").write_text(done.stderr)
+    return home
+
+
+def command(home: Path, workdir: str, *more: str) -> dict:
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    arguments = [TINY, f"--workdir={workdir}", "--config.train.epochs=4", *more]
+    cache = f"--config.train.compilation_cache={home}/compiled"
+    return {
+        "args": [sys.executable, "-m", "jax_avemo.main", *arguments, cache],
+        "cwd": home,
+        "env": environment,
+        "text": True,
+    }
+
+
+def experiment(home: Path, workdir: str, *more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(**command(home, workdir, *more), capture_output=True, timeout=900)
+
+
+def fingerprint(run: Path) -> dict[str, int]:
+    """CRC of every file of weights' content, through Orbax: bitwise equality of the states."""
+    manager = checkpoint.open_checkpoints(run, read_only=True)
+    tree = manager.restore(
+        manager.latest_step(),
+        args=checkpoint.ocp.args.Composite(state=checkpoint.ocp.args.StandardRestore()),
+    )["state"]
+    flat: dict[str, int] = {}
+
+    def walk(prefix: str, node) -> None:
+        if isinstance(node, dict):
+            for name, child in node.items():
+                walk(f"{prefix}/{name}", child)
+        elif isinstance(node, list | tuple):
+            for name, child in enumerate(node):
+                walk(f"{prefix}/{name}", child)
+        elif node is not None:
+            flat[prefix] = zlib.crc32(np.asarray(node).tobytes())
+
+    walk("", tree)
+    assert len(flat) > 50
+    return flat
+
+
+def test_the_main_job_says_where_everything_is_and_prints_the_table(home):
+    printed = (home / "stdout").read_text()
+    for word in ("UAR", "WAR", "macro-F1", "z_e", "z_i", "identity", "chance", "SYNTHETIC"):
+        assert word in printed
+    for name in ("config.json", "metrics.jsonl", "results.json", "predictions.jsonl"):
+        assert (home / "runs/whole" / name).is_file()
+        assert f"runs/whole/{name}" in printed
+    assert "unseen" in printed
+
+
+def test_results_say_where_they_come_from(home):
+    results = json.loads((home / "runs/whole/results.json").read_text())
+    split = results["split"]
+    parts = [set(split[f"{part}_subjects"]) for part in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 4
+    assert results["synthetic"]
+    assert results["honest"]
+    assert results["config"]["train.epochs"] == 4
+    assert results["metrics"]["test"]["clips"] == 16
+    low, high = results["metrics"]["test"]["uar_interval"]
+    assert low <= results["metrics"]["test"]["uar"] <= high
+    assert {"commit", "versions", "hardware", "seed", "schema_version"} <= results.keys()
+    lines = (home / "runs/whole/predictions.jsonl").read_text().splitlines()
+    assert len(lines) == 16
+    assert {json.loads(line)["subject"] for line in lines} == parts[2]
+
+
+def test_a_finished_experiment_is_not_done_again(home):
+    before = {p: p.stat().st_mtime_ns for p in (home / "runs/whole").rglob("*") if p.is_file()}
+    again = experiment(home, "runs/whole")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == (home / "stdout").read_text()
+    after = {p: p.stat().st_mtime_ns for p in before}
+    unchanged = {p for p in before if "checkpoints" in p.parts or p.name == "results.json"}
+    assert all(after[p] == before[p] for p in unchanged)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_and_started_again_ends_in_the_same_bytes(home, kind):
+    workdir = f"runs/{kind.name}"
+    run = home / workdir
+    process = subprocess.Popen(
+        **command(home, workdir), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    log = run / "metrics.jsonl"
+    deadline = time.monotonic() + 600
+    while not (log.exists() and b'"step": 9' in log.read_bytes()):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(kind)
+    message = process.communicate(timeout=120)[1]
+    if kind == signal.SIGTERM:
+        assert process.returncode == 128 + signal.SIGTERM
+        assert "the same command goes on" in message
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert not (run / "results.json").exists()
+    again = experiment(home, workdir)
+    assert again.returncode == 0, again.stderr
+    assert log.read_bytes() == (home / "runs/whole/metrics.jsonl").read_bytes()
+    assert fingerprint(run) == fingerprint(home / "runs/whole")
+
+
+def test_evaluate_needs_no_config(home, monkeypatch, capsys):
+    (home / "runs/whole/config.json").rename(home / "config.json")
+    monkeypatch.chdir(home)
+    try:
+        assert cli.main(["evaluate", "runs/whole", "--split", "validation", "--json"]) == 0
+    finally:
+        (home / "config.json").rename(home / "runs/whole/config.json")
+    results = json.loads(capsys.readouterr().out)
+    assert results["metrics"]["validation"]["clips"] == 16
+
+
+def test_a_run_of_another_config_is_refused(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    before = (home / "runs/whole/config.json").read_bytes()
+    code = main.main([TINY, "--workdir=runs/whole", "--config.train.epochs=5"])
+    assert code == 1
+    assert one_line(capsys).startswith(
+        "error: runs/whole was made by another config: train.epochs is 4 there and 5 here"
+    )
+    assert (home / "runs/whole/config.json").read_bytes() == before
+
+
+def one_line(capsys) -> str:
+    """The one error line of what was printed (a Traceback would be many)."""
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, lines
+    assert not any("Traceback" in line for line in lines)
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--config=configs/nope.py"], "no config file 'configs/nope.py'"),
+        ([TINY, "--config.train.epoch=3"], "did you mean 'train.epochs'"),
+        ([TINY + ":huge"], "no such size 'huge'"),
+        ([f"--config={CONFIGS}/ablations.py:nothing"], "no ablation 'nothing'"),
+        ([TINY, "--epochs=3"], "no such argument '--epochs=3'"),
+        ([TINY, "--config.data.corpus=nope", "--config.data.source=."], "nope"),
+        ([TINY, "--config.data.corpus=ravdess"], "needs --config.data.source"),
+        ([TINY, "--config.data.corpus=ravdess", "--config.data.source=missing"], "missing"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(arguments) == 1
+    assert says in one_line(capsys)
+
+
+@pytest.mark.parametrize("corpus", ["ravdess", "folder"])
+@pytest.mark.parametrize("content", ["nothing", "text"])
+def test_a_folder_without_media_is_one_clear_line(corpus, content, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "media").mkdir()
+    if content == "text":
+        (tmp_path / "media/happy/anna").mkdir(parents=True)
+        (tmp_path / "media/notes.txt").write_text("no film")
+        (tmp_path / "media/happy/anna/readme.txt").write_text("no film")
+    code = cli.main(["prepare", corpus, "--source", "media", "--data-dir", "clips"])
+    assert code == 1
+    assert "media" in one_line(capsys)
+    assert not (tmp_path / "clips/summary.json").exists()
+
+
+def test_evaluate_of_no_run_is_one_clear_line(tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path)]) == 1
+    assert "no checkpoints in" in one_line(capsys)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom jax_avemo import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'jax', 'flax', 'cv2', 'av', 'grain', 'tensorflow_datasets', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

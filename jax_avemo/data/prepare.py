@@ -260,6 +260,14 @@ class _Preparation:
                 rejects.append(Reject(recording.labels.key, reason))
         return whole, rejects
 
+    def _read_staged(self, position: int) -> Clip:
+        path = self._staged(position, ".clip")
+        try:
+            return clip_from_bytes(path.read_bytes())
+        except ValueError as error:
+            path.unlink()
+            raise UserError(f"{path} was damaged ({error}) and is deleted: run it again") from error
+
     def _build(self, whole: list[int], rejects: list[Reject]) -> Summary:
         from jax_avemo.data.clips.clips_dataset_builder import write_clips
 
@@ -274,7 +282,7 @@ class _Preparation:
         def clips() -> Iterator[Clip]:
             with Progress(len(whole), "writing", unit="clips") as progress:
                 for position in whole:
-                    clip = clip_from_bytes(self._staged(position, ".clip").read_bytes())
+                    clip = self._read_staged(position)
                     found.append(clip.face_found)
                     seconds.append(clip.duration)
                     yield clip

@@ -7,8 +7,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.random import Generator
 
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
+
 CROP_SHARE = 0.875
 """The share of a stored crop's side that is fed; the margin leaves room to shift and rotate."""
+
+LONGEST_SILENCE_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class AugmentOptions:
     gain_db: float
     noise: float
     speed: float
+    equalise_db: float
+    mask: float
     recombine: float
 
 
@@ -100,11 +106,39 @@ def change_speed(audio: Float[np.ndarray, " N"], speed: float) -> Float[np.ndarr
     return np.interp(positions, np.arange(len(audio)), audio).astype(np.float32)
 
 
+def equalise(
+    audio: Float[np.ndarray, " N"], deviation_db: float, rng: Generator, *, notch: bool = False
+) -> Float[np.ndarray, " N"]:
+    """Pass `audio` through a random smooth response: another microphone, another room.
+
+    Gains at octaves from 62.5 Hz to 8 kHz are normal (sd `deviation_db`) and joined linearly over
+    log-frequency. `notch` also takes out a random band a third of an octave to an octave wide.
+    """
+    spectrum = np.fft.rfft(audio)
+    hertz = np.fft.rfftfreq(len(audio), 1 / AUDIO_SAMPLE_RATE)
+    octave = np.log2(np.maximum(hertz, 31.25) / 62.5)
+    gains = rng.normal(0, deviation_db, 8)
+    response = 10 ** (np.interp(octave, np.arange(8), gains) / 20)
+    if notch:
+        low = rng.uniform(0, 6.5)
+        response[(octave > low) & (octave < low + rng.uniform(0.33, 1.0))] = 0.0
+    return np.fft.irfft(spectrum * response, len(audio)).astype(np.float32)
+
+
 def vary_sound(
     audio: Float[np.ndarray, " N"], options: AugmentOptions, rng: Generator
 ) -> Float[np.ndarray, " N"]:
-    """Level and added noise (white to low-passed, 10 to 30 dB below the sound)."""
+    """Level, response, masked bands and moments (Park et al. 2019, SpecAugment, on the wave), and
+    added noise (white to low-passed, 10 to 30 dB below the sound)."""
     audio = audio * np.float32(10 ** (rng.normal(0, options.gain_db) / 20))
+    if len(audio):
+        masked = rng.random(2) < options.mask
+        if options.equalise_db or masked[0]:
+            audio = equalise(audio, options.equalise_db, rng, notch=bool(masked[0]))
+        if masked[1]:
+            first = int(rng.uniform(0, len(audio)))
+            last = first + int(rng.uniform(0, LONGEST_SILENCE_SECONDS) * AUDIO_SAMPLE_RATE)
+            audio[first:last] = 0.0
     if rng.random() < options.noise and len(audio):
         noise = rng.standard_normal(len(audio), np.float32)
         colour = rng.uniform(0, 0.9)

@@ -6,10 +6,11 @@ from jax_avemo.data.augment import AugmentOptions
 
 STRONG = AugmentOptions(
     flip=0.5, colour=1, grey=0.5, erase=0.5, zoom=0.1, rotate=10, gain_db=3, noise=1, speed=0.1,
-    recombine=0,
+    equalise_db=4, mask=0.5, recombine=0,
 )  # fmt: skip
 NOTHING = AugmentOptions(
-    flip=0, colour=0, grey=0, erase=0, zoom=0, rotate=0, gain_db=0, noise=0, speed=0, recombine=0
+    flip=0, colour=0, grey=0, erase=0, zoom=0, rotate=0, gain_db=0, noise=0, speed=0,
+    equalise_db=0, mask=0, recombine=0
 )
 
 

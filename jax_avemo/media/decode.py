@@ -22,6 +22,10 @@ _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,wav,flv",
 }
+# Titles in another encoding than UTF-8 stop PyAV before 19; 19 has no such argument.
+_LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 _MAX_PIXELS = 4096 * 4096
 _MAX_SIDE = 1280
 """Frames are handed out at most this large: a face in 4K has more pixels than anyone stores."""
@@ -148,7 +152,7 @@ def _opened(path: Path) -> Iterator[Any]:
     # "file:" keeps a name such as "a:b.mp4" from being read as a protocol.
     name = "file:" + os.path.abspath(path)
     try:
-        with av.open(name, options=dict(_OPEN_OPTIONS), metadata_errors="replace") as container:
+        with av.open(name, options=dict(_OPEN_OPTIONS), **_LENIENT) as container:
             yield container
     except av.error.FFmpegError as error:
         raise MediaError(f"is not readable as audio or video ({error.strerror})", path) from error

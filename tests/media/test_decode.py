@@ -297,6 +297,14 @@ def test_a_name_with_a_colon_is_a_file(tmp_path):
     assert len(read_all(path, frames_per_second=10)[0]) == 3
 
 
+def test_titles_in_another_encoding_do_not_matter(tmp_path):
+    path = write_media(tmp_path / "a.mp4", greys(3), sound=tone(0.3))
+    data = path.read_bytes()
+    assert b"VideoHandler" in data
+    path.write_bytes(data.replace(b"VideoHandler", b"Video\xe4\xf6\xfcdler"))
+    assert len(read_all(path, frames_per_second=10)[0]) == 3
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_damaged_files_raise_nothing_but_media_errors(tmp_path, suffix):
     path = write_media(

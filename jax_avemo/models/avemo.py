@@ -83,7 +83,8 @@ class AVEmo(nn.Module):
     max_pool: bool = True
     colour_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     colour_deviation: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    standardised_luminance: bool = True
+    pixels: tuple[str, ...] = ("colour", "luminance")
+    """Of `pixels.CHANNELS`."""
 
     spectral_kind: Literal["log_mel", "mfcc"] = "log_mel"
     mel_bands: int = 64
@@ -91,6 +92,7 @@ class AVEmo(nn.Module):
     window_seconds: float = 0.05
     hop_seconds: float = 0.016
     spectral_normalise: bool = True
+    prosody: bool = True
     audio_widths: tuple[int, ...] = (96, 128, 128)
     audio_kernel_size: int = 5
     audio_self_attention: bool = True
@@ -164,6 +166,7 @@ class AVEmo(nn.Module):
                 window_seconds=self.window_seconds,
                 hop_seconds=self.hop_seconds,
                 normalise=self.spectral_normalise,
+                prosody=self.prosody,
             )
             self.audio_network = AudioNetwork(
                 widths=self.audio_widths,
@@ -328,9 +331,7 @@ class AVEmo(nn.Module):
     ) -> Sequence:
         video = batch["video"]
         mask = batch["video_mask"] & batch["valid"][:, None]
-        pixels = scale_pixels(
-            video, mask, self.colour_mean, self.colour_deviation, self.standardised_luminance
-        )
+        pixels = scale_pixels(video, mask, self.colour_mean, self.colour_deviation, self.pixels)
         images = pixels.astype(self.dtype).reshape(-1, *pixels.shape[2:])
         features = self.video_network(images, mask.reshape(-1), train).astype(jnp.float32)
         values = self.video_norm(self.video_projection(features))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jax_avemo.models import prosody
 from jax_avemo.models.attention import masked_mean
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
@@ -22,6 +23,7 @@ LOG_OFFSET, LOG_SCALE = 4.0, 3.0
 DECIBEL_FLOOR = 1e-10
 DECIBEL_RANGE = 80.0
 """MFCCs see nothing further than this below a clip's loudest band, as in librosa."""
+PROSODY_SCALE = 3.0
 DELTA_WIDTH = 9
 """Frames in the window of a time derivative, as in librosa."""
 
@@ -200,6 +202,8 @@ class SpectralFrontEnd:
     window_seconds: float = 0.05
     hop_seconds: float = 0.016
     normalise: bool = True
+    prosody: bool = False
+    """Adds `prosody.prosody`: pitch, voicing and level."""
     low_hz: float = 50.0
     high_hz: float = 7800.0
     coefficients: int = 40
@@ -211,7 +215,8 @@ class SpectralFrontEnd:
         """Values per frame."""
         static = self.mel_bands if self.kind == "log_mel" else self.coefficients
         derivatives = 0 if self.kind == "log_mel" else 2 * self.coefficients
-        return static * (2 if self.normalise else 1) + derivatives
+        voice = prosody.CHANNELS if self.prosody else 0
+        return static * (2 if self.normalise else 1) + derivatives + voice
 
     def __call__(
         self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
@@ -244,6 +249,12 @@ class SpectralFrontEnd:
             parts.append(static - masked_mean(static, mask)[:, None])
         if derivatives is not None:
             parts.append(derivatives)
+        if self.prosody:
+            voice = prosody.prosody(
+                audio, mask, sample_rate=self.sample_rate, hop_seconds=self.hop_seconds
+            )
+            # Five channels beside a hundred bands: without the scale a random filter hears none.
+            parts.append(PROSODY_SCALE * voice)
         features = jnp.where(mask[:, :, None], jnp.concatenate(parts, axis=-1), 0.0)
         return features, mask, times
 

@@ -9,8 +9,18 @@ STRONG = AugmentOptions(
     equalise_db=4, mask=0.5, recombine=0,
 )  # fmt: skip
 NOTHING = AugmentOptions(
-    flip=0, colour=0, grey=0, erase=0, zoom=0, rotate=0, gain_db=0, noise=0, speed=0,
-    equalise_db=0, mask=0, recombine=0
+    flip=0,
+    colour=0,
+    grey=0,
+    erase=0,
+    zoom=0,
+    rotate=0,
+    gain_db=0,
+    noise=0,
+    speed=0,
+    equalise_db=0,
+    mask=0,
+    recombine=0,
 )
 
 

@@ -149,12 +149,12 @@ def load_config(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
 
 def _find(name: str) -> Path:
     packaged = importlib.util.find_spec("jax_avemo.configs")
-    homes = list(packaged.submodule_search_locations or []) if packaged else []
+    homes = [Path(home) for home in packaged.submodule_search_locations or []] if packaged else []
     beside = Path(__file__).parent.parent / "configs"
-    for path in [Path(name), *(Path(home) / Path(name).name for home in homes)]:
+    for path in [Path(name), *(home / Path(name).name for home in homes)]:
         if path.is_file() and path.suffix == ".py":
             return path
-    known = sorted({path.name for home in [*homes, beside] for path in Path(home).glob("*.py")})
+    known = sorted({path.name for home in [*homes, beside] for path in home.glob("*.py")})
     listed = ", ".join(f"configs/{file}" for file in known if not file.startswith("_"))
     raise UserError(f"no config file '{name}'; there are {listed}")
 

@@ -6,6 +6,7 @@ goes on after a kill, and costs seconds when all is done.
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ def say(message: str) -> None:
 
 def guarded(work: Callable[[], None]) -> int:
     """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its every default
     try:
         work()
     except UserError as error:

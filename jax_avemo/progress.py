@@ -57,6 +57,10 @@ class Progress:
         elif time.monotonic() - self._printed > _LINE_INTERVAL_SECONDS:
             self._print_line()
 
+    def forget(self, field: str) -> None:
+        """Stop showing a field."""
+        self._fields.pop(field, None)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -1,5 +1,6 @@
 """How a training clip is varied; every change is equal over a clip's frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -34,7 +35,13 @@ class AugmentOptions:
 
 
 def crop_matrix(
-    stored: int, fed: int, *, zoom: float = 1.0, degrees: float = 0.0, shift=(0.0, 0.0), flip=False
+    stored: int,
+    fed: int,
+    *,
+    zoom: float = 1.0,
+    degrees: float = 0.0,
+    shift: Sequence[float] | np.ndarray = (0.0, 0.0),
+    flip: bool = False,
 ) -> Float[np.ndarray, "2 3"]:
     """The affine map from a fed frame's pixels to a stored crop's pixels.
 

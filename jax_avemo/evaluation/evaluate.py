@@ -28,6 +28,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
 from jax_avemo.schema import UNKNOWN
 from jax_avemo.training import build, checkpoint, devices, loop
+from jax_avemo.training.state import evaluated_variables, prepare_state
 from jax_avemo.training.step import make_evaluation_step
 
 RESULTS_SCHEMA_VERSION = 1
@@ -62,11 +63,11 @@ def load_run(run: Path) -> Trained:
     index = LabelIndex(tuple(about["emotions"]), tuple(about["subjects"]))
     model = build.build_model(config, len(index.emotions), len(index.subjects))
     schedule = build.Schedule(about["total_steps"], 0, 1)
-    like, _ = loop.prepare_state(config, model, index, schedule, devices.data_mesh())
+    like, _ = prepare_state(config, model, index, schedule, devices.data_mesh())
     state = checkpoint.restore(manager, step, like)
     manager.close()
     split = Split.from_json(about["split"])
-    return Trained(run, step, loop.evaluated_variables(state), model, config, split, index, about)
+    return Trained(run, step, evaluated_variables(state), model, config, split, index, about)
 
 
 def make_predict(
@@ -252,7 +253,9 @@ def identity_leakage(
     probe_rows = loop.rows_of(clips, trained.split.probe)
     rows = train_rows + probe_rows
     outputs = predict(trained.variables, rows, "measuring leakage")
-    embeddings = {name: outputs[name] for name in ("z", "z_e", "z_i") if name in outputs}
+    embeddings: dict[str, np.ndarray] = {
+        name: outputs[name] for name in ("z", "z_e", "z_i") if name in outputs
+    }
     labels = [clips.labels[row] for row in rows]
     held_out = np.arange(len(rows)) >= len(train_rows)
     targets = {

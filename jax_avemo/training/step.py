@@ -92,7 +92,7 @@ def make_train_step(
         reversal = objective.reversal * losses.reversal_schedule(state.step / objective.total_steps)
 
         def trunk(params: Any) -> tuple[tuple[Array, Array | None, Array | None], Any]:
-            fused, updates = model.apply(
+            applied: Any = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 batch,
                 train=True,
@@ -102,11 +102,12 @@ def make_train_step(
                 rngs={"dropout": trunk_key},
                 method="fuse",
             )
+            fused, updates = applied
             differentiable = (fused.embedding, fused.video_logits, fused.audio_logits)
             return differentiable, (fused, updates.get("batch_stats", {}))
 
         def heads(params: Any, embedding: Array) -> dict[str, Array]:
-            heads_out = model.apply(
+            heads_out: Any = model.apply(
                 {"params": params},
                 embedding,
                 train=True,
@@ -166,7 +167,9 @@ def make_train_step(
             params: Any, embedding: Array, video_logits: Array | None, audio_logits: Array | None
         ) -> tuple[Array, dict[str, Array]]:
             found = heads(params, embedding)
-            loss = sum(weights[name] * found[name] for name in names)
+            loss = jnp.float32(0.0)
+            for name in names:
+                loss += weights[name] * found[name]
             for name, constant in constants.items():
                 if name in found:
                     loss += constant * found[name]
@@ -223,7 +226,7 @@ def make_evaluation_step(model: AVEmo) -> Callable[[Any, Any], dict[str, Array]]
     def evaluation_step(variables: Any, batch: Any) -> dict[str, Array]:
         unknown = jnp.full_like(batch["emotion"], UNKNOWN)
         unlabelled = dict(batch) | {"emotion": unknown, "subject": unknown}
-        outputs = model.apply(variables, unlabelled, train=False)
+        outputs: Any = model.apply(variables, unlabelled, train=False)
         found = {
             "probabilities": jax.nn.softmax(outputs.emotion_logits.astype(jnp.float32)),
             "z": outputs.embedding,

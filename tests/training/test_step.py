@@ -9,7 +9,8 @@ import pytest
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.objectives import losses
-from jax_avemo.training import build, devices, loop
+from jax_avemo.training import build, devices
+from jax_avemo.training.state import example_batch, prepare_state
 from jax_avemo.training.step import drop_modalities, make_train_step, tasks
 
 SUBJECTS, EMOTIONS = 3, 4
@@ -21,7 +22,7 @@ def world():
     index = LabelIndex(tuple("abcd"), tuple("123"))
     model = build.build_model(config, EMOTIONS, SUBJECTS)
     rng = np.random.default_rng(0)
-    batch = loop.example_batch(config, rows=4)
+    batch = example_batch(config, rows=4)
     batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
     batch["audio"] = rng.normal(0, 0.1, batch["audio"].shape).astype(np.float32)
     batch["emotion"] = np.array([0, 1, 2, 3], np.int32)
@@ -30,7 +31,7 @@ def world():
     batch["audio_length"][3] = 0
     mesh = devices.data_mesh()
     schedule = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
-    state, step = loop.prepare_state(config, model, index, schedule, mesh)
+    state, step = prepare_state(config, model, index, schedule, mesh)
     return config, model, devices.place_batch(batch, mesh), state, step
 
 

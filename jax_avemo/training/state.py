@@ -1,0 +1,80 @@
+"""What a run starts from: the state before the first step, and the compiled step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.models.avemo import AVEmo
+from jax_avemo.training import build
+from jax_avemo.training.devices import replicated
+from jax_avemo.training.optimizer import build_optimizer
+from jax_avemo.training.step import TrainState, make_train_step, tasks
+
+
+def prepare_state(
+    config: ConfigDict,
+    model: AVEmo,
+    index: LabelIndex,
+    schedule: build.Schedule,
+    mesh: Mesh,
+) -> tuple[TrainState, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
+    """The state before the first step, on all devices, and the compiled step."""
+    optimizer, _ = build_optimizer(
+        learning_rate=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
+        warmup_steps=schedule.warmup_steps,
+        total_steps=schedule.total_steps,
+        clip_norm=config.train.clip_norm,
+    )
+    balancer = build.build_balancer(config, len(index.emotions), len(index.subjects))
+    objective = build.build_objective(config, schedule.total_steps)
+
+    def initial(key: jax.Array, batch: Any) -> TrainState:
+        variables = model.init(key, batch, train=False)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            average_params=params,
+            optimizer=optimizer.init(params),
+            balancer=balancer.init(tasks(objective)),
+            skipped=jnp.int32(0),
+        )
+
+    everywhere = replicated(mesh)
+    make = jax.jit(initial, out_shardings=everywhere)
+    state = make(jax.random.key(config.seed), example_batch(config))
+    step = jax.jit(
+        make_train_step(model, optimizer, balancer, objective),
+        donate_argnums=0,
+        out_shardings=everywhere,
+    )
+    return state, step
+
+
+def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:
+    """A batch of zeros with the shapes of `config`, to make or lower the network with."""
+    inputs = build.build_inputs(config, training=training)
+    frames = (rows, inputs.frames)
+    return {
+        "video": np.zeros((*frames, inputs.frame_size, inputs.frame_size, 3), np.uint8),
+        "video_mask": np.ones(frames, bool),
+        "video_time": np.zeros(frames, np.float32),
+        "audio": np.zeros((rows, inputs.audio_samples), np.float32),
+        "audio_length": np.full(rows, inputs.audio_samples, np.int32),
+        "emotion": np.zeros(rows, np.int32),
+        "subject": np.zeros(rows, np.int32),
+        "valid": np.ones(rows, bool),
+    }
+
+
+def evaluated_variables(state: TrainState) -> dict[str, Any]:
+    """The averaged weights and running statistics: what is validated, evaluated and exported."""
+    return {"params": state.average_params, "batch_stats": state.batch_stats}

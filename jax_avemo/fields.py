@@ -75,15 +75,15 @@ FIELDS: dict[str, Field] = {
     "augment.colour": _number(1.0, "strength of brightness and tint changes", 0, 3),
     "augment.grey": _number(0.2, "probability of a grey clip", 0, 1),
     "augment.erase": _number(0.5, "probability of a grey square over the face", 0, 1),
-    "augment.zoom": _number(0.08, "largest zoom of the face, a share of its side", 0, 0.5),
-    "augment.rotate": _number(6.0, "largest rotation of the face, degrees", 0, 45),
+    "augment.zoom": _number(0.1, "largest zoom of the face, a share of its side", 0, 0.5),
+    "augment.rotate": _number(8.0, "largest rotation of the face, degrees", 0, 45),
     "augment.gain_db": _number(3.0, "standard deviation of the level, dB", 0, 30),
     "augment.noise": _number(0.5, "probability of added noise (10 to 30 dB SNR)", 0, 1),
     "augment.speed": _number(0.06, "largest change of playing speed, a share", 0, 0.3),
     "augment.equalise_db": _number(4.0, "standard deviation of a random response, dB", 0, 30),
     "augment.mask": _number(0.3, "probability of a masked band, and of a masked moment", 0, 1),
     "augment.recombine": _number(
-        0.0, "probability that a clip's sound is another take's of the same emotion", 0, 1
+        0.5, "probability that a clip's sound is another take's of the same emotion", 0, 1
     ),
     # --- the network
     "model.modalities": Field(
@@ -93,7 +93,7 @@ FIELDS: dict[str, Field] = {
         "('video','audio'), ('video',) or ('audio',)",
     ),
     "model.pixels": Field(
-        ("colour", "luminance", "contrast"),
+        ("contrast",),
         "what the face network reads: colour, clip-standardised luminance, local contrast",
         lambda v: len(v) > 0 and set(v) <= {"colour", "luminance", "contrast"},
         "some of ('colour','luminance','contrast')",
@@ -138,7 +138,7 @@ FIELDS: dict[str, Field] = {
         "hsic",
         "none",
     ),
-    "objective.reversal": _number(0.3, "strength of the reversed gradient at the end", 0),
+    "objective.reversal": _number(0.1, "strength of the reversed gradient at the end", 0),
     "objective.orthogonality": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
     "objective.hsic": _number(1.0, "weight of HSIC(z_e, z_i) when coupling is hsic", 0),
     "objective.balancer": _one_of(
@@ -170,7 +170,7 @@ _CPU: dict[str, Any] = {
     "data.stored_fps": 12.0,
     "input.frame_size": 64,
     "input.frames_train": 4,
-    "input.frames_eval": 8,
+    "input.frames_eval": 12,
     "input.audio_seconds": 4.5,
     "model.depths": (1, 1, 1, 1),
     "model.groups": 16,
@@ -186,7 +186,7 @@ _CPU: dict[str, Any] = {
     "model.embedding_width": 64,
     "model.dropout": 0.15,
     "train.batch_size": 16,
-    "train.epochs": 180,
+    "train.epochs": 100,
 }
 SIZES: dict[str, dict[str, Any]] = {
     "full": {},

@@ -96,10 +96,14 @@ def split_actors(actor: Int[np.ndarray, "N"], rotation: int) -> tuple[np.ndarray
     return ~in_test & ~in_validation, in_validation, in_test
 
 
-def examine(
-    features: Float[np.ndarray, "N D"], emotion: np.ndarray, actor: np.ndarray, *, forest: bool
-) -> tuple[float, np.ndarray]:
-    """UAR on unseen actors, mean of the rotations, and the recall of every emotion.
+def predict_split(
+    features: Float[np.ndarray, "N D"],
+    emotion: Int[np.ndarray, "N"],
+    split: tuple[np.ndarray, ...],
+    *,
+    forest: bool = False,
+) -> Int[np.ndarray, "M"]:
+    """Emotions of the test clips; `split` has the masks of training, validation and test clips.
 
     Logistic regression on standardised features, its C chosen on the validation actors; with
     `forest` a random forest competes on the validation actors too.
@@ -109,21 +113,30 @@ def examine(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    train, validation, test = split
+    models = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300))
+        for c in REGULARISATIONS
+    ]
+    if forest:
+        models.append(RandomForestClassifier(400, min_samples_leaf=2, random_state=0))
+    scores = []
+    for model in models:
+        model.fit(features[train], emotion[train])
+        predicted = model.predict(features[validation])
+        scores.append(unweighted_average_recall(emotion[validation], predicted))
+    return models[int(np.argmax(scores))].predict(features[test])
+
+
+def examine(
+    features: Float[np.ndarray, "N D"], emotion: np.ndarray, actor: np.ndarray, *, forest: bool
+) -> tuple[float, np.ndarray]:
+    """UAR on unseen actors, mean of the rotations, and the recall of every emotion."""
     uars, recalls = [], []
     for rotation in range(ROTATIONS):
-        train, validation, test = split_actors(actor, rotation)
-        models = [
-            make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300))
-            for c in REGULARISATIONS
-        ]
-        if forest:
-            models.append(RandomForestClassifier(400, min_samples_leaf=2, random_state=0))
-        scores = []
-        for model in models:
-            model.fit(features[train], emotion[train])
-            predicted = model.predict(features[validation])
-            scores.append(unweighted_average_recall(emotion[validation], predicted))
-        predicted = models[int(np.argmax(scores))].predict(features[test])
+        split = split_actors(actor, rotation)
+        test = split[2]
+        predicted = predict_split(features, emotion, split, forest=forest)
         uars.append(unweighted_average_recall(emotion[test], predicted))
         recalls.append([np.mean(predicted[emotion[test] == k] == k) for k in range(8)])
     return float(np.mean(uars)), np.mean(recalls, axis=0)
@@ -139,9 +152,10 @@ def corpus_clips(folder: Path) -> tuple[list[Path], np.ndarray, np.ndarray, dict
     return paths, fields[:, 2] - 1, fields[:, 6], truth
 
 
-def run_exam(folder: Path) -> None:
-    """Print the exam's table."""
-    paths, emotion, actor, truth = corpus_clips(folder)
+def exam_features(
+    paths: list[Path],
+) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "N E"]]:
+    """What the linear models see of every clip: its face (HOG) and its sound (log-mel)."""
     detector = FaceDetector()
     faces, sounds = [], []
     with Progress(len(paths), "reading", unit="clips") as progress:
@@ -150,7 +164,13 @@ def run_exam(folder: Path) -> None:
             faces.append(picture_features(media, detector)[0])
             sounds.append(sound_features(media.audio.astype(np.float32) / 32768))
             progress.advance()
-    face, voice = np.array(faces), np.array(sounds)
+    return np.array(faces), np.array(sounds)
+
+
+def run_exam(folder: Path) -> None:
+    """Print the exam's table."""
+    paths, emotion, actor, truth = corpus_clips(folder)
+    face, voice = exam_features(paths)
     known = [truth[path.relative_to(folder).as_posix()] for path in paths]
     face_truth = np.array([true_face(t) for t in known])
     voice_truth = np.array([true_voice(t) for t in known])

@@ -33,7 +33,7 @@ class TemporalBlock(nn.Module):
         self, x: Float[Array, "B T C"], mask: Bool[Array, "B T"], train: bool
     ) -> tuple[Float[Array, "B T2 C2"], Bool[Array, "B T2"]]:
         # XLA's convolution: shifted matrix products were 0.6 to 1.5 times as fast with gradients
-        # and always slower without (three runs on a shared CPU, kernels of 3 and 5, 96 to 128
+        # and never faster without (four runs on a shared CPU, kernels of 3 and 5, 96 to 128
         # channels).
         def conv(name: str, kernel_size: int, stride: int, x: Array) -> Array:
             return nn.Conv(

@@ -129,7 +129,7 @@ class ResNeXt(nn.Module):
         self, images: Float[Array, "N H W C"], mask: Bool[Array, " N"] | None, train: bool
     ) -> Float[Array, "N D"]:
         # XLA's own convolution: im2col and a dot took 1.5 to 27 times as long forward, and with
-        # the kernel's gradient 0.8 times (3x3) to 17 times (7x7) as long. Three runs on a shared
+        # the kernel's gradient 0.8 times (3x3) to 17 times (7x7) as long. Four runs on a shared
         # CPU, 3 and 4 input channels, 48 and 112 px.
         x = nn.Conv(
             self.stem_width,

@@ -21,16 +21,19 @@ UNSMOOTHED = "emotion_unsmoothed"
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that changes from step to step and is saved with a checkpoint."""
+    """Everything that changes from step to step and is saved with a checkpoint.
 
-    step: Array
+    Its leaves are arrays, or descriptions of arrays where a checkpoint is about to be read.
+    """
+
+    step: Any
     params: Any
     batch_stats: Any
     average_params: Any
     """Exponential moving average of `params`: what is evaluated."""
     optimizer: Any
     balancer: Any
-    skipped: Array
+    skipped: Any
     """How many steps were skipped because a gradient was not finite."""
 
 

@@ -112,8 +112,10 @@ def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
             * losses.orthogonality(out.emotion_embedding, out.identity_embedding, valid)
             + entropy(out.adversary_identity_logits, subject, valid)
             + entropy(out.adversary_emotion_logits, emotion, valid)
-            + objective.auxiliary * entropy(out.video_logits, emotion, valid, smooth)
-            + objective.auxiliary * entropy(out.audio_logits, emotion, valid, smooth)
+            + objective.auxiliary
+            * entropy(out.video_logits, emotion, valid & out.video_available, smooth)
+            + objective.auxiliary
+            * entropy(out.audio_logits, emotion, valid & out.audio_available, smooth)
         )
 
     expected = jax.jit(jax.grad(whole))(state.params)

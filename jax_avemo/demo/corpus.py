@@ -6,6 +6,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -189,8 +190,7 @@ def _run_jobs(
         ProcessPoolExecutor(
             min(workers, len(jobs)),
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=cv2.setNumThreads,
-            initargs=(1,),
+            initializer=_start_worker,
         ) as pool,
     ):
         futures = [pool.submit(_write_clips, job, seed, confound) for job in jobs]
@@ -200,6 +200,19 @@ def _run_jobs(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _start_worker() -> None:
+    """Use one thread, and end when the parent does: a killed run must leave nobody waiting."""
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextlib.contextmanager

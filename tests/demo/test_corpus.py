@@ -2,6 +2,10 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
@@ -58,6 +62,35 @@ def test_a_stopped_run_goes_on_and_makes_the_same_bytes(folder):
     assert is_whole(folder, **ARGUMENTS)
     assert {path: path.read_bytes() for path in clips} == before
     assert clips[0].stat().st_mtime_ns == kept
+
+
+def test_a_killed_run_leaves_no_process_behind(tmp_path):
+    code = (
+        "from pathlib import Path\nfrom jax_avemo.demo.corpus import write_corpus\n"
+        "if __name__ == '__main__':\n"
+        "    write_corpus(Path('made'), actors=4, takes=1, seed=1, workers=2)\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, "run.py"],
+        cwd=tmp_path,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("made/Actor_*/*.mp4")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while True:  # until nobody is left in its session
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_clips_decode_with_picture_and_sound_of_one_length(folder):

@@ -281,10 +281,10 @@ def plda_scores(
     """
     train_z, z = _rotate(*_standardise(train_x, x))
     people, person, clips = np.unique(train_subjects, return_inverse=True, return_counts=True)
-    if len(people) < 2 or clips.max() < 2:
+    if len(people) < 2 or np.max(clips) < 2:
         raise ValueError(
             f"an attacker needs two training subjects and two clips of one, has {len(people)} "
-            f"subjects with up to {clips.max(initial=0)}"
+            f"subjects with up to {np.max(clips, initial=0)}"
         )
     means = np.stack([train_z[person == number].mean(axis=0) for number in range(len(people))])
     within = ledoit_wolf(train_z - means[person], assume_centered=True)[0]
@@ -309,7 +309,7 @@ def _standardise(train_x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, n
     mean = train_x.mean(axis=0, dtype=np.float64)
     deviation = train_x.std(axis=0, dtype=np.float64)
     # A constant feature says nothing; dividing rounding noise by its own size would make it speak.
-    scale = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-12), deviation, np.inf)
+    scale = np.where(deviation > 1e-6 * max(float(np.max(deviation)), 1e-12), deviation, np.inf)
     return (train_x - mean) / scale, (test_x - mean) / scale
 
 
@@ -357,7 +357,7 @@ def _balanced_accuracy(
 ) -> tuple[float, float, float]:
     """Mean recall over the classes present; with a generator, its 95 % interval over clips."""
     _, encoded = np.unique(labels, return_inverse=True)
-    members = np.eye(int(encoded.max()) + 1)[encoded]
+    members = np.eye(int(np.max(encoded)) + 1)[encoded]
 
     def value(weights: np.ndarray) -> np.ndarray:
         count = weights @ members

@@ -87,7 +87,7 @@ def prosody(
     """
     salience = periodicity(audio, sample_rate=sample_rate, hop_seconds=hop_seconds)
     octaves = np.log2(candidate_pitches() / REFERENCE_HZ).astype(np.float32)
-    ranked = salience + OCTAVE_COST * (octaves - octaves.min())[None, None]
+    ranked = salience + OCTAVE_COST * (octaves - np.min(octaves))[None, None]
     choice = jax.nn.softmax(SHARPNESS * ranked, axis=-1)
     pitch = choice @ octaves
     voicing = jnp.clip((choice * salience).sum(axis=-1), 0.0, 1.0)

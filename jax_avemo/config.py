@@ -104,6 +104,8 @@ def apply_override(config: ConfigDict, assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals:
         raise UserError(f"'--config.{assignment}' needs a value: --config.{key}=VALUE")
+    if key == "size":
+        raise UserError(f"the size is the config file's argument: --config=FILE:{text}")
     field = FIELDS.get(key)
     set_field(config, key, text if field is None else _parse(text, type(field.default)))
 

@@ -64,6 +64,7 @@ def test_override_keeps_the_fields_type():
         ("objective.balancer=magic", "'gradnorm'"),
         ("model.modalities=smell", "'audio'"),
         ("data=3", "no such config field"),
+        ("size=full", "--config=FILE:full"),
     ],
 )
 def test_a_wrong_override_is_one_clear_line(text, says):

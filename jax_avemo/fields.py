@@ -77,9 +77,6 @@ FIELDS: dict[str, Field] = {
     "augment.erase": _number(0.5, "probability of a grey square over the face", 0, 1),
     "augment.zoom": _number(0.1, "largest zoom of the face, a share of its side", 0, 0.5),
     "augment.rotate": _number(8.0, "largest rotation of the face, degrees", 0, 45),
-    "augment.bend": _number(
-        0.02, "smooth displacement of the face, sd as a share of its side", 0, 0.2
-    ),
     "augment.gain_db": _number(3.0, "standard deviation of the level, dB", 0, 30),
     "augment.noise": _number(0.5, "probability of added noise (10 to 30 dB SNR)", 0, 1),
     "augment.speed": _number(0.06, "largest change of playing speed, a share", 0, 0.3),

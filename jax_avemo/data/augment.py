@@ -26,7 +26,6 @@ class AugmentOptions:
     erase: float
     zoom: float
     rotate: float
-    bend: float
     gain_db: float
     noise: float
     speed: float
@@ -64,33 +63,15 @@ def crop_matrix(
     return np.column_stack([linear, middle_stored - linear @ middle_fed])
 
 
-def crop(
-    frames: UInt8[np.ndarray, "F S S 3"],
-    fed: int,
-    matrix: np.ndarray,
-    bend: Float[np.ndarray, "fed fed 2"] | None = None,
-) -> UInt8[np.ndarray, "F fed fed 3"]:
-    """Cut `frames` by `crop_matrix`; `bend` moves what each fed pixel reads, in fed pixels."""
-    grid = np.stack(np.meshgrid(np.arange(fed), np.arange(fed)), axis=-1).astype(np.float64)
-    if bend is not None:
-        grid += bend
-    places = (grid @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+def crop(frames: UInt8[np.ndarray, "F S S 3"], fed: int, matrix: np.ndarray) -> np.ndarray:
+    """Cut `frames` by `crop_matrix`; uint8 [F, fed, fed, 3]."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     cut = np.empty((len(frames), fed, fed, 3), np.uint8)
     for index, frame in enumerate(frames):
-        cv2.remap(
-            frame, places, None, cv2.INTER_LINEAR, cut[index], borderMode=cv2.BORDER_REPLICATE
+        cv2.warpAffine(
+            frame, matrix, (fed, fed), cut[index], flags, borderMode=cv2.BORDER_REPLICATE
         )
     return cut
-
-
-def random_bend(fed: int, options: AugmentOptions, rng: Generator) -> Float[np.ndarray, "H W 2"]:
-    """A smooth random displacement, in px: the same expression on a differently built face.
-
-    Normal displacements (sd `options.bend` of the side) on a 4 x 4 grid, joined by cubic
-    interpolation (elastic distortion: Simard, Steinkraus and Platt, ICDAR 2003).
-    """
-    coarse = rng.normal(0, options.bend * fed, (4, 4, 2)).astype(np.float32)
-    return cv2.resize(coarse, (fed, fed), interpolation=cv2.INTER_CUBIC)
 
 
 def random_crop_matrix(

@@ -145,9 +145,7 @@ def _frames(
         stored = np.stack([_decode(clip.frames[i]) for i in chosen])
         if variation is not None and rng is not None:
             matrix = augment.random_crop_matrix(clip.frame_size, size, variation, rng)
-            bend = augment.random_bend(size, variation, rng)
-            cut = augment.crop(stored, size, matrix, bend)
-            video[:real] = augment.recolour(cut, variation, rng)
+            video[:real] = augment.recolour(augment.crop(stored, size, matrix), variation, rng)
         else:
             matrix = augment.crop_matrix(clip.frame_size, size)
             video[:real] = augment.crop(stored, size, matrix)

@@ -5,8 +5,7 @@ from jax_avemo.data import augment
 from jax_avemo.data.augment import AugmentOptions
 
 STRONG = AugmentOptions(
-    flip=0.5, colour=1, grey=0.5, erase=0.5, zoom=0.1, rotate=10, bend=0.03, gain_db=3, noise=1,
-    speed=0.1,
+    flip=0.5, colour=1, grey=0.5, erase=0.5, zoom=0.1, rotate=10, gain_db=3, noise=1, speed=0.1,
     equalise_db=4, mask=0.5, recombine=0,
 )  # fmt: skip
 NOTHING = AugmentOptions(
@@ -16,7 +15,6 @@ NOTHING = AugmentOptions(
     erase=0,
     zoom=0,
     rotate=0,
-    bend=0,
     gain_db=0,
     noise=0,
     speed=0,
@@ -37,8 +35,7 @@ def test_every_change_is_equal_over_a_clips_frames():
     frames = np.repeat(ramp(40)[None], 5, axis=0)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        bend = augment.random_bend(32, STRONG, rng)
-        cut = augment.crop(frames, 32, augment.random_crop_matrix(40, 32, STRONG, rng), bend)
+        cut = augment.crop(frames, 32, augment.random_crop_matrix(40, 32, STRONG, rng))
         varied = augment.recolour(cut, STRONG, rng)
         assert (varied == varied[:1]).all()
         assert (varied[0] != augment.crop(frames, 32, augment.crop_matrix(40, 32))[0]).any()
@@ -56,16 +53,6 @@ def test_flip_mirrors():
     plain = augment.crop(ramp(40)[None], 32, augment.crop_matrix(40, 32))
     flipped = augment.crop(ramp(40)[None], 32, augment.crop_matrix(40, 32, flip=True))
     np.testing.assert_allclose(flipped[:, :, ::-1].astype(int), plain.astype(int), atol=1)
-
-
-def test_bending_moves_what_is_read_by_as_much_as_it_says():
-    matrix = augment.crop_matrix(40, 35)  # one fed pixel is one stored pixel
-    bend = np.broadcast_to(np.array([2.0, -1.0]), (35, 35, 2))
-    plain, bent = (augment.crop(ramp(40)[None], 35, matrix, b)[0] for b in (None, bend))
-    np.testing.assert_array_equal(bent[1:, :-2], plain[:-1, 2:])
-    drawn = augment.random_bend(64, STRONG, np.random.default_rng(0))
-    assert 0.3 < drawn.std() / (STRONG.bend * 64) < 1.3
-    assert np.abs(np.diff(drawn, axis=0)).max() < 0.5  # smooth: nothing folds
 
 
 def test_no_strength_changes_nothing():

@@ -20,8 +20,7 @@ from jax_avemo.schema import Clip, Labels
 OPTIONS = InputOptions(frame_size=16, frames=3, audio_seconds=1.0)
 INDEX = LabelIndex(("calm", "angry"), ("01", "02"))
 VARIED = AugmentOptions(
-    flip=0.5, colour=1, grey=0.2, erase=0.2, zoom=0.1, rotate=5, bend=0.03, gain_db=3, noise=0.5,
-    speed=0.1,
+    flip=0.5, colour=1, grey=0.2, erase=0.2, zoom=0.1, rotate=5, gain_db=3, noise=0.5, speed=0.1,
     equalise_db=4, mask=0.5, recombine=0.3,
 )  # fmt: skip
 

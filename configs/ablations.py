@@ -14,8 +14,8 @@ from jax_avemo.config import AUTO, make_config
 from jax_avemo.errors import UserError
 
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "audio_only": {"model.modalities": ("audio",), "train.modality_dropout": 0.0},
-    "video_only": {"model.modalities": ("video",), "train.modality_dropout": 0.0},
+    "audio_only": {"model.modalities": ("audio",)},
+    "video_only": {"model.modalities": ("video",)},
     "fusion_only": {"model.decouple": False},
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
     "marginal": {"objective.coupling": "marginal"},

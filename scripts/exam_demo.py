@@ -18,6 +18,7 @@ from jax_avemo.demo.head import load_head, unit_vector
 from jax_avemo.demo.perform import FRAMES_PER_SECOND
 from jax_avemo.demo.style import NEUTRAL_PROSODY
 from jax_avemo.errors import UserError
+from jax_avemo.evaluation import metrics
 from jax_avemo.media.blazeface import FaceDetector
 from jax_avemo.media.decode import Media, read_media
 from jax_avemo.media.faces import track_and_crop
@@ -82,7 +83,8 @@ def unweighted_average_recall(
     truth: Int[np.ndarray, "N"], predicted: Int[np.ndarray, "N"]
 ) -> float:
     """Mean over the classes of the share found."""
-    return float(np.mean([np.mean(predicted[truth == k] == k) for k in np.unique(truth)]))
+    confusion = metrics.confusion_matrix(truth, predicted, len(RAVDESS_EMOTIONS))
+    return float(metrics.unweighted_average_recall(confusion))
 
 
 def split_actors(actor: Int[np.ndarray, "N"], rotation: int) -> tuple[np.ndarray, ...]:

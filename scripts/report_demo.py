@@ -5,7 +5,8 @@ python scripts/report_demo.py --table                prints README's table from 
 
 For every corpus seed (24 new actors: 12 train, 4 select, 8 test) it runs configs/decoupled.py and
 the ablations audio_only and video_only, and fits the exam's logistic regression on the same split.
-Figures pool the test clips of all seeds; intervals resample the test actors.
+Figures pool the test clips of all seeds; intervals resample the test actors. Needs the extras
+`demo` and `dev` (scikit-image).
 """
 
 import argparse

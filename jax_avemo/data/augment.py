@@ -18,7 +18,7 @@ LONGEST_SILENCE_SECONDS = 0.4
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Strengths; see the `augment` fields of `jax_avemo.config`."""
+    """Strengths; see the `augment` fields of `jax_avemo.fields`."""
 
     flip: float
     colour: float

@@ -1,6 +1,5 @@
 """How the demo corpus is written: file names, seeds, processes, and when it is whole."""
 
-import contextlib
 import functools
 import importlib.util
 import json
@@ -25,6 +24,7 @@ from jax_avemo.demo.take import Take, draw_take
 from jax_avemo.errors import UserError
 from jax_avemo.files import write_json
 from jax_avemo.media.encode import write_video
+from jax_avemo.media.sandbox import single_threaded_libraries
 from jax_avemo.progress import Progress
 from jax_avemo.schema import RAVDESS_EMOTIONS
 
@@ -85,7 +85,7 @@ def write_corpus(
     jobs = [missing[k : k + _CLIPS_A_JOB] for k in range(0, len(missing), _CLIPS_A_JOB)]
     done = len(targets) - len(missing)
     with Progress(len(targets), "making the demo corpus", unit="clips", start=done) as progress:
-        for count in _run_jobs(jobs, seed, confound, workers or _core_count()):
+        for count in _run_jobs(jobs, seed, confound, workers or len(os.sched_getaffinity(0))):
             progress.advance(count)
     truth = {
         path.relative_to(out_dir).as_posix(): {
@@ -186,7 +186,7 @@ def _run_jobs(
     if not jobs:
         return
     with (
-        _one_thread_each(),
+        single_threaded_libraries(),
         ProcessPoolExecutor(
             min(workers, len(jobs)),
             mp_context=multiprocessing.get_context("spawn"),
@@ -213,28 +213,6 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Spawned processes inherit these: the parallelism is over clips, not inside them."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _core_count() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _read_request(path: Path) -> _Request | None:

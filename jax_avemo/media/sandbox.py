@@ -92,7 +92,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, limits), daemon=True)
-        with _single_threaded_libraries():
+        with single_threaded_libraries():
             self._process.start()
         theirs.close()
         self.ready = self.dead = False
@@ -152,7 +152,7 @@ def _cause(exit_code: int | None, limits: Limits) -> str:
 
 
 @contextlib.contextmanager
-def _single_threaded_libraries() -> Iterator[None]:
+def single_threaded_libraries() -> Iterator[None]:
     """The workers are the parallelism. Read by libraries at import, so set before the start."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))

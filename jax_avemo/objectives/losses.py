@@ -4,8 +4,6 @@ Every function is pure, takes a boolean row mask (True = counts) and has a finit
 stands in the rows that do not count.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -95,13 +93,6 @@ def reversal_schedule(
     Ganin and Lempitsky, Unsupervised Domain Adaptation by Backpropagation, ICML 2015, equation 14.
     """
     return 2.0 * jax.nn.sigmoid(gamma * jnp.asarray(progress, jnp.float32)) - 1.0
-
-
-IndependenceLoss = Callable[
-    [Float[Array, "B D1"], Float[Array, "B D2"], Bool[Array, " B"]], Float[Array, ""]
-]
-COUPLINGS: dict[str, IndependenceLoss] = {"orthogonal": orthogonality, "hsic": hsic}
-"""Penalties on the dependence of z_e and z_i that need no classifier of their own."""
 
 
 def _counted(labels: Int[Array, " B"], valid: Bool[Array, " B"]) -> Bool[Array, " B"]:

@@ -87,7 +87,8 @@ def build_objective(config: ConfigDict, total_steps: int) -> Objective:
         orthogonality=o.orthogonality,
         hsic=o.hsic if o.coupling == "hsic" else 0.0,
         identity=config.model.decouple,
-        modality_dropout=config.train.modality_dropout,
+        # With one modality there is none to drop: the clip would have nothing left.
+        modality_dropout=config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0,
         ema=config.train.ema,
         total_steps=total_steps,
     )

@@ -39,7 +39,7 @@ class TrainState(struct.PyTreeNode):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised; see the `objective` fields of `jax_avemo.config`."""
+    """What is minimised; see the `objective` fields of `jax_avemo.fields`."""
 
     label_smoothing: float
     auxiliary: float

@@ -12,7 +12,8 @@ softmax_cross_entropy = jax.jit(losses.softmax_cross_entropy, static_argnums=3)
 accuracy = jax.jit(losses.accuracy)
 orthogonality = jax.jit(losses.orthogonality)
 hsic = jax.jit(losses.hsic)
-COUPLINGS = {name: jax.jit(function) for name, function in losses.COUPLINGS.items()}
+PENALTIES = {"orthogonal": losses.orthogonality, "hsic": losses.hsic}
+COUPLINGS = {name: jax.jit(function) for name, function in PENALTIES.items()}
 
 
 def value_and_slope(function):

@@ -84,6 +84,15 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
             print(f"{name:10}{100 * found[name]:6.1f} %   ({100 * low:.1f} to {100 * high:.1f})")
 
 
+def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo import doctor
+
+    findings = doctor.examine()
+    print(json.dumps(doctor.as_json(findings)) if args.json else doctor.as_text(findings))
+    if not doctor.sound(findings):
+        raise UserError("something here will not work; the lines marked 'bad' say what to do")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="avemo",
@@ -126,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--split", default="test", choices=("test", "validation", "probe"))
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
     p.add_argument("--json", action="store_true", help="print the results as JSON")
+
+    p = command("doctor", "look whether this machine can do the work, and say what to do", _doctor)
+    p.add_argument("--json", action="store_true", help="print the findings as one JSON object")
     return parser
 
 

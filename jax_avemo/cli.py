@@ -70,9 +70,12 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.evaluation.card import write_card
     from jax_avemo.evaluation.evaluate import evaluate_run
 
     results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
+    if args.split == "test":
+        write_card(args.run, results)
     if args.json:
         print(json.dumps(results))
     elif args.split == "test":

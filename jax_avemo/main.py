@@ -241,11 +241,13 @@ def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
     announce(config, run)
     began = time.monotonic()
     train_run(config, run)
+    from jax_avemo.evaluation.card import write_card
     from jax_avemo.evaluation.evaluate import evaluate_run, load_finished
 
     results = load_finished(run)
     if results is None:
         results = evaluate_run(run)
+    write_card(run, results)
     say(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
     return results
 
@@ -261,6 +263,7 @@ def where(run: Path, config: ConfigDict) -> str:
             f"checkpoints  {run / 'checkpoints'}",
             f"results      {run / 'results.json'}",
             f"predictions  {run / 'predictions.jsonl'}",
+            f"model card   {run / 'card.md'}",
             f"evaluate it again: avemo evaluate {run}",
         ]
     )

@@ -75,7 +75,7 @@ def test_the_main_job_says_where_everything_is_and_prints_the_table(home):
     printed = (home / "stdout").read_text()
     for word in ("UAR", "WAR", "macro-F1", "z_e", "z_i", "identity", "chance", "SYNTHETIC"):
         assert word in printed
-    for name in ("config.json", "metrics.jsonl", "results.json", "predictions.jsonl"):
+    for name in ("config.json", "metrics.jsonl", "results.json", "predictions.jsonl", "card.md"):
         assert (home / "runs/whole" / name).is_file()
         assert f"runs/whole/{name}" in printed
     assert "unseen" in printed

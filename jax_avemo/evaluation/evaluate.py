@@ -4,11 +4,11 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -22,52 +22,30 @@ from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
 from jax_avemo.data.folds import Split
 from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
 from jax_avemo.errors import UserError
-from jax_avemo.evaluation import metrics, probes
+from jax_avemo.evaluation import calibration, metrics, probes
+from jax_avemo.evaluation.trained import Trained, load_run
 from jax_avemo.files import write_atomic, write_json
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
-from jax_avemo.schema import UNKNOWN
+from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoint, devices, loop
-from jax_avemo.training.state import evaluated_variables, prepare_state
 from jax_avemo.training.step import make_evaluation_step
 
 RESULTS_SCHEMA_VERSION = 1
-Predict = Callable[[Any, Sequence[int], str], dict[str, np.ndarray]]
-"""(variables, rows, label of the bar or "") -> named arrays, one line a row."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A network as it was saved, with what its checkpoint says of it."""
+class Predict(Protocol):
+    """(variables, rows, label of the bar or "") -> named arrays, one line a row."""
 
-    run: Path
-    step: int
-    variables: Any
-    model: AVEmo
-    config: ConfigDict
-    split: Split
-    index: LabelIndex
-    about: dict[str, Any]
-
-
-def load_run(run: Path) -> Trained:
-    """The best network of a run directory, from its checkpoint alone.
-
-    Raises:
-      UserError: no checkpoint there.
-    """
-    manager = checkpoint.open_checkpoints(run, read_only=True)
-    step = checkpoint.best_step(manager, run)
-    about = checkpoint.read_about(manager, step)
-    config = settings.from_dict(about["config"])
-    index = LabelIndex(tuple(about["emotions"]), tuple(about["subjects"]))
-    model = build.build_model(config, len(index.emotions), len(index.subjects))
-    schedule = build.Schedule(about["total_steps"], 0, 1)
-    like, _ = prepare_state(config, model, index, schedule, devices.data_mesh())
-    state = checkpoint.restore(manager, step, like)
-    manager.close()
-    split = Split.from_json(about["split"])
-    return Trained(run, step, evaluated_variables(state), model, config, split, index, about)
+    def __call__(
+        self,
+        variables: Any,
+        rows: Sequence[int],
+        label: str = "",
+        *,
+        change: Callable[[Batch], Batch] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """`change` is done to every batch before the network sees it."""
 
 
 def make_predict(
@@ -79,8 +57,14 @@ def make_predict(
     devices.check_batch_size("evaluate.batch_size", batch_size, mesh)
     step = jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
 
-    def predict(variables: Any, rows: Sequence[int], label: str = "") -> dict[str, np.ndarray]:
-        batches = evaluation_batches(
+    def predict(
+        variables: Any,
+        rows: Sequence[int],
+        label: str = "",
+        *,
+        change: Callable[[Batch], Batch] | None = None,
+    ) -> dict[str, np.ndarray]:
+        batches: Iterable[Batch] = evaluation_batches(
             clips,
             rows,
             inputs,
@@ -89,6 +73,7 @@ def make_predict(
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+        batches = batches if change is None else map(change, batches)
         found: list[dict[str, np.ndarray]] = []
         if label:
             with Progress(len(rows), label, unit="clips") as progress:
@@ -184,6 +169,7 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
         "validation_at_selection": trained.about.get("validation"),
     }
     if part == "test":
+        results["calibration"] = calibrate(trained, clips, predict, outputs, labels)
         results["leakage"] = identity_leakage(trained, clips, rows, outputs, predict)
     suffix = "" if part == "test" else f"-{part}"
     write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
@@ -234,6 +220,31 @@ def figures(
     found["uar_by_subject"] = {s: uar_where(subjects == s) for s in sorted(set(subjects))}
     found["uar_by_sex"] = {s: uar_where(sexes == s) for s in sorted(set(sexes) - {""})}
     return found
+
+
+def calibrate(
+    trained: Trained,
+    clips: ClipSource,
+    predict: Predict,
+    test_outputs: dict[str, np.ndarray],
+    test_labels: Int[np.ndarray, " N"],
+) -> dict[str, Any]:
+    """Temperatures fitted on validation clips and stored with the run; ECE on test clips too."""
+    rows = loop.rows_of(clips, trained.split.validation)
+    labels = labels_of(clips, rows, trained.index)
+    modalities = tuple(trained.config.model.modalities)
+    fits = {}
+    for name in calibration.MODALITIES if len(modalities) > 1 else modalities:
+        change = calibration.only(name)
+        found = predict(trained.variables, rows, f"calibrating {name}", change=change)
+        fits[name] = calibration.fit_temperature(found["probabilities"], labels)
+    record = calibration.write_calibration(trained.run, trained.step, fits)
+    before = test_outputs["probabilities"]
+    after = calibration.apply_temperature(before, next(iter(fits.values())).temperature)
+    ece = metrics.expected_calibration_error
+    return record | {
+        "test": {"ece_before": ece(before, test_labels), "ece_after": ece(after, test_labels)}
+    }
 
 
 def identity_leakage(

@@ -25,6 +25,33 @@ def prepare_state(
     mesh: Mesh,
 ) -> tuple[TrainState, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
     """The state before the first step, on all devices, and the compiled step."""
+    initial, train_step = _parts(config, model, index, schedule)
+    everywhere = replicated(mesh)
+    make = jax.jit(initial, out_shardings=everywhere)
+    state = make(jax.random.key(config.seed), example_batch(config))
+    return state, jax.jit(train_step, donate_argnums=0, out_shardings=everywhere)
+
+
+def describe_state(
+    config: ConfigDict,
+    model: AVEmo,
+    index: LabelIndex,
+    schedule: build.Schedule,
+    mesh: Mesh,
+) -> TrainState:
+    """Shapes, types and placement of that state: nothing is compiled (which takes seconds)."""
+    initial, _ = _parts(config, model, index, schedule)
+    shapes = jax.eval_shape(initial, jax.random.key(config.seed), example_batch(config))
+    everywhere = replicated(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
+    )
+
+
+def _parts(
+    config: ConfigDict, model: AVEmo, index: LabelIndex, schedule: build.Schedule
+) -> tuple[Callable[[jax.Array, Any], TrainState], Callable[..., Any]]:
+    """How the state begins and how it goes on, neither compiled."""
     optimizer, _ = build_optimizer(
         learning_rate=config.train.learning_rate,
         weight_decay=config.train.weight_decay,
@@ -48,15 +75,7 @@ def prepare_state(
             skipped=jnp.int32(0),
         )
 
-    everywhere = replicated(mesh)
-    make = jax.jit(initial, out_shardings=everywhere)
-    state = make(jax.random.key(config.seed), example_batch(config))
-    step = jax.jit(
-        make_train_step(model, optimizer, balancer, objective),
-        donate_argnums=0,
-        out_shardings=everywhere,
-    )
-    return state, step
+    return initial, make_train_step(model, optimizer, balancer, objective)
 
 
 def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:

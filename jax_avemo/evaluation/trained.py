@@ -1,0 +1,48 @@
+"""How a trained network is found again: the best checkpoint of a run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jax_avemo import config as settings
+from jax_avemo.data.folds import Split
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.models.avemo import AVEmo
+from jax_avemo.training import build, checkpoint, devices
+from jax_avemo.training.state import describe_state, evaluated_variables
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network as it was saved, with what its checkpoint says of it."""
+
+    run: Path
+    step: int
+    variables: Any
+    model: AVEmo
+    config: ConfigDict
+    split: Split
+    index: LabelIndex
+    about: dict[str, Any]
+
+
+def load_run(run: Path) -> Trained:
+    """The best network of a run directory, from its checkpoint alone; nothing is compiled.
+
+    Raises:
+      UserError: no checkpoint there.
+    """
+    manager = checkpoint.open_checkpoints(run, read_only=True)
+    step = checkpoint.best_step(manager, run)
+    about = checkpoint.read_about(manager, step)
+    config = settings.from_dict(about["config"])
+    index = LabelIndex(tuple(about["emotions"]), tuple(about["subjects"]))
+    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    schedule = build.Schedule(about["total_steps"], 0, 1)
+    like = describe_state(config, model, index, schedule, devices.data_mesh())
+    state = checkpoint.restore(manager, step, like)
+    manager.close()
+    split = Split.from_json(about["split"])
+    return Trained(run, step, evaluated_variables(state), model, config, split, index, about)

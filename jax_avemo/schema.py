@@ -34,7 +34,7 @@ class Labels:
     sex: str = ""
     """"female", "male" or ""."""
     statement: str = ""
-    """Which words are spoken: the same words have the same value."""
+    """Which words are spoken: the same words have the same value, others have another."""
     intensity: str = ""
     take: str = ""
     """The repetition of this emotion and statement."""
@@ -46,10 +46,16 @@ class Recording:
 
     labels: Labels
     path: Path
+    """May lead into a zip (see media.archives)."""
     start: float = 0.0
     """Seconds from the beginning of the file."""
     end: float | None = None
     """Seconds; None = the end of the file."""
+    sound: Path | None = None
+    """The file that is heard, where it is another than the one that is seen."""
+    has_video: bool = True
+    has_audio: bool = True
+    """False where the corpus says that there is none; True promises nothing."""
 
 
 @dataclass(frozen=True)

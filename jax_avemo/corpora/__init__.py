@@ -1,4 +1,4 @@
-"""Which corpora can be read: name -> reader of a source folder."""
+"""Which corpora can be read: name -> reader of a source (a folder, or a zip)."""
 
 import functools
 from collections.abc import Callable
@@ -6,10 +6,23 @@ from pathlib import Path
 
 from jax_avemo.corpora.folder import scan_folder
 from jax_avemo.corpora.ravdess import scan_ravdess
-from jax_avemo.corpora.scan import Scan
+from jax_avemo.corpora.scan import Scan, compare, with_notes
+from jax_avemo.errors import UserError
 
 READERS: dict[str, Callable[[Path], Scan]] = {
     "ravdess": scan_ravdess,
+    "ravdess_song": functools.partial(scan_ravdess, channel="song"),
     "demo": functools.partial(scan_ravdess, whole=False),
     "folder": scan_folder,
 }
+
+
+def scan_corpus(corpus: str, source: Path) -> Scan:
+    """What the reader of `corpus` finds at `source`, compared with the published corpus.
+
+    Raises UserError for an unknown corpus and when there is no take.
+    """
+    if corpus not in READERS:
+        raise UserError(f"no corpus {corpus!r}: known are {', '.join(sorted(READERS))}")
+    scan = READERS[corpus](source)
+    return with_notes(scan, compare(scan))

@@ -1,10 +1,18 @@
 """Which files of a folder LABEL/SUBJECT/*.mp4 are takes."""
 
+from collections import Counter
 from pathlib import Path
 
-from jax_avemo.corpora.scan import VIDEO_SUFFIXES, Scan, walk_files
-from jax_avemo.errors import UserError
-from jax_avemo.schema import RAVDESS_EMOTIONS, Labels, Recording
+from jax_avemo.corpora.scan import (
+    VIDEO_SUFFIXES,
+    Scan,
+    find_files,
+    nothing_found,
+    order_emotions,
+    skipped_notes,
+)
+from jax_avemo.media.archives import ARCHIVE_SUFFIX
+from jax_avemo.schema import Labels, Recording
 
 _LAYOUT = "expected is LABEL/SUBJECT/NAME.mp4, as happy/anna/take1.mp4"
 
@@ -12,30 +20,30 @@ _LAYOUT = "expected is LABEL/SUBJECT/NAME.mp4, as happy/anna/take1.mp4"
 def scan_folder(source: Path) -> Scan:
     """Every video at LABEL/SUBJECT/NAME; labels differ by more than letter case.
 
-    Emotions are sorted, and stand in RAVDESS's order if all are RAVDESS's. Raises UserError when
-    there is no video at that depth.
+    Raises UserError when there is no video at that depth.
     """
+    found = find_files(source)
     recordings = []
     misplaced: list[str] = []
-    others = 0
-    for key, path in walk_files(source):
-        parts = key.split("/")
+    skipped: Counter[str] = Counter()
+    for key, path in found.files:
+        parts = [part for part in key.split("/") if not part.lower().endswith(ARCHIVE_SUFFIX)]
         if path.suffix.lower() not in VIDEO_SUFFIXES:
-            others += 1
+            skipped["files that are no video"] += 1
         elif len(parts) != 3:
             misplaced.append(key)
         else:
             labels = Labels(key=key, emotion=parts[0].casefold(), subject=parts[1])
             recordings.append(Recording(labels, path))
-    if not recordings:
-        found = f" ({len(misplaced)} videos elsewhere, as {misplaced[0]})" if misplaced else ""
-        raise UserError(f"no take in {source}{found}: {_LAYOUT}")
-    names = {recording.labels.emotion for recording in recordings}
-    ordered = [name for name in RAVDESS_EMOTIONS if name in names]
-    emotions = ordered if len(ordered) == len(names) else sorted(names)
-    notes = []
     if misplaced:
-        notes.append(f"skipped {len(misplaced)} videos not at LABEL/SUBJECT/, as {misplaced[0]}")
-    if others:
-        notes.append(f"skipped {others} files that are no video")
-    return Scan(tuple(recordings), tuple(emotions), tuple(notes))
+        skipped[f"videos not at LABEL/SUBJECT/, as {misplaced[0]}"] = len(misplaced)
+    if not recordings:
+        raise nothing_found(source, found, skipped, _LAYOUT)
+    recordings.sort(key=lambda recording: recording.labels.key)
+    return Scan(
+        tuple(recordings),
+        order_emotions(recordings),
+        tuple(skipped_notes(skipped)),
+        refused=found.refused,
+        synthetic=found.synthetic,
+    )

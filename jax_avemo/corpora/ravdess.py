@@ -1,97 +1,127 @@
-"""Which files of a RAVDESS tree are takes, and what their names say.
+"""Which files of RAVDESS are takes, and what their names say.
 
-Livingstone & Russo 2018, speech audio-video (Zenodo 1188976): 24 actors x 60 takes.
+Livingstone & Russo 2018 (Zenodo 1188976): 24 actors speak 60 takes and sing 44 (18 does not sing).
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from jax_avemo.corpora.scan import VIDEO_SUFFIXES, Scan, walk_files
-from jax_avemo.errors import UserError
+from jax_avemo.corpora.scan import (
+    SOUND_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Facts,
+    Scan,
+    find_files,
+    nothing_found,
+    one_of_each,
+    skipped_notes,
+)
 from jax_avemo.schema import RAVDESS_EMOTIONS, Labels, Recording
 
-_NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)\.\w+", re.ASCII)
+_NAME = re.compile(r"(\d\d)-((\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d))\.\w+", re.ASCII)
 _AUDIO_VIDEO, _VIDEO_ONLY, _AUDIO_ONLY = "01", "02", "03"
-_SPEECH = "01"
+_CHANNELS = {"01": "speech", "02": "song"}
 _INTENSITIES = {"01": "normal", "02": "strong"}
-_TAKES_AN_ACTOR = 60
+_SUNG = RAVDESS_EMOTIONS[:6]
+_ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
+_FACTS = {
+    "speech": Facts(
+        _ACTORS,
+        {emotion: 96 if emotion == "neutral" else 192 for emotion in RAVDESS_EMOTIONS},
+        60,
+        (2.94, 3.70, 5.27),
+    ),
+    "song": Facts(
+        tuple(actor for actor in _ACTORS if actor != "18"),
+        {emotion: 92 if emotion == "neutral" else 184 for emotion in _SUNG},
+        44,
+    ),
+}
 _LAYOUT = (
     "expected is RAVDESS's layout: Actor_01/01-01-03-01-02-01-01.mp4 (modality, channel, emotion, "
-    "intensity, statement, repetition, actor)"
+    "intensity, statement, repetition, actor), in folders or zips"
 )
 
 
-def scan_ravdess(source: Path, *, whole: bool = True) -> Scan:
-    """The speech takes with picture and sound below `source`, whatever the folders are called.
+def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -> Scan:
+    """The takes of a `channel` ("speech" or "song"), whatever folders or zips they lie in.
 
-    Modality 02 (the same takes without sound) and 03 (sound alone) and the songs are left out:
-    counting a take twice puts it on both sides of a split. `whole` notes actors with other than 60
-    takes. Raises UserError when there is no take.
+    A take is its file with picture and sound (01). Its silent twin (02) is the same take: counting
+    both puts it on both sides of a split. Without 01 the twin is joined with the sound file (03);
+    a lone 02 or 03 is a take without sound or picture. `whole` compares with the published
+    corpus. Raises UserError when there is no take.
     """
-    recordings: list[Recording] = []
+    emotions = RAVDESS_EMOTIONS if channel == "speech" else _SUNG
+    found = find_files(source)
     skipped: Counter[str] = Counter()
-    takes: dict[str, str] = {}
-    repeated: list[str] = []
-    silent: set[str] = set()
-    for key, path in walk_files(source):
+    takes: list[tuple[tuple[str, str], Recording]] = []
+    for key, path in found.files:
+        suffix = path.suffix.lower()
         match = _NAME.fullmatch(path.name)
         if match is None:
-            if path.suffix.lower() in VIDEO_SUFFIXES:
+            if suffix in VIDEO_SUFFIXES:
                 skipped["videos whose names are not RAVDESS's"] += 1
             continue
-        modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
-        if channel != _SPEECH:
-            skipped["files of song (channel 02)"] += 1
-        elif modality == _AUDIO_ONLY:
-            skipped["files of sound alone (modality 03)"] += 1
-        elif modality == _VIDEO_ONLY:
-            skipped["files without sound (modality 02, the same takes)"] += 1
-            silent.add(path.name[3:20])
-        elif path.suffix.lower() not in VIDEO_SUFFIXES:
-            skipped["files of modality 01 that are no video"] += 1
-        elif not 1 <= int(emotion) <= len(RAVDESS_EMOTIONS) or modality != _AUDIO_VIDEO:
-            skipped["files whose modality or emotion is none of RAVDESS's"] += 1
-        elif path.name[3:20] in takes:
-            repeated.append(f"{key} (is {takes[path.name[3:20]]})")
+        modality, take, sung, emotion, intensity, statement, repetition, actor = match.groups()
+        if sung in _CHANNELS and _CHANNELS[sung] != channel:
+            skipped[f"files of {_CHANNELS[sung]} (channel {sung})"] += 1
+        elif (
+            modality not in (_AUDIO_VIDEO, _VIDEO_ONLY, _AUDIO_ONLY)
+            or sung not in _CHANNELS
+            or not 1 <= int(emotion) <= len(emotions)
+        ):
+            skipped["files whose modality, channel or emotion is none of RAVDESS's"] += 1
+        elif suffix not in VIDEO_SUFFIXES | SOUND_SUFFIXES or (
+            modality != _AUDIO_ONLY and suffix in SOUND_SUFFIXES
+        ):
+            skipped[f"files of modality {modality} of another type"] += 1
         else:
-            takes[path.name[3:20]] = key
             labels = Labels(
                 key=key,
-                emotion=RAVDESS_EMOTIONS[int(emotion) - 1],
+                emotion=emotions[int(emotion) - 1],
                 subject=actor,
                 sex="male" if int(actor) % 2 else "female",
                 statement=statement,
                 intensity=_INTENSITIES.get(intensity, intensity),
                 take=repetition,
             )
-            recordings.append(Recording(labels, path))
-    if not recordings:
-        seen = "; ".join(f"{count} {what}" for what, count in skipped.items())
-        raise UserError(f"no take in {source}{f' ({seen})' if seen else ''}: {_LAYOUT}")
-    notes = [f"skipped {count} {what}" for what, count in sorted(skipped.items())]
-    if repeated:
-        notes.append(f"skipped {len(repeated)} files that repeat a take, as {repeated[0]}")
-    if alone := silent - takes.keys():
-        notes.append(
-            f"{len(alone)} takes exist without sound only (modality 02), as 02-{min(alone)}"
-        )
-    if whole:
-        notes.extend(_missing(recordings))
-    return Scan(tuple(recordings), RAVDESS_EMOTIONS, tuple(notes))
+            takes.append(((take, modality), Recording(labels, path)))
+    if not takes:
+        raise nothing_found(source, found, skipped, _LAYOUT)
+    files, repeated = one_of_each(takes)
+    recordings, joined = _join(files)
+    return Scan(
+        recordings,
+        emotions,
+        (*skipped_notes(skipped), *repeated, *joined),
+        refused=found.refused,
+        synthetic=found.synthetic,
+        facts=_FACTS[channel] if whole else None,
+    )
 
 
-def _missing(recordings: list[Recording]) -> list[str]:
-    counts = Counter(recording.labels.subject for recording in recordings)
-    short = [
-        f"actor {actor} has {count}"
-        for actor, count in sorted(counts.items())
-        if count != _TAKES_AN_ACTOR
-    ]
-    notes = []
-    if short:
-        notes.append(f"incomplete, {_TAKES_AN_ACTOR} takes an actor are whole: {', '.join(short)}")
-    absent = [f"{actor:02d}" for actor in range(1, 25) if f"{actor:02d}" not in counts]
-    if absent:
-        notes.append(f"no takes of actor {', '.join(absent)}")
-    return notes
+def _join(files: list[Recording]) -> tuple[tuple[Recording, ...], list[str]]:
+    """One recording a take, made of the files of its modalities."""
+    modalities: dict[str, dict[str, Recording]] = defaultdict(dict)
+    for file in files:
+        modalities[file.path.name[3:20]][file.path.name[:2]] = file
+    recordings = []
+    told: Counter[str] = Counter()
+    for of in modalities.values():
+        if _AUDIO_VIDEO in of:
+            recordings.append(of[_AUDIO_VIDEO])
+            for other, what in ((_VIDEO_ONLY, "without sound"), (_AUDIO_ONLY, "of sound alone")):
+                told[f"skipped {{}} files {what} (modality {other}, the same takes)"] += other in of
+        elif len(of) == 2:
+            seen, heard = of[_VIDEO_ONLY], of[_AUDIO_ONLY]
+            recordings.append(Recording(seen.labels, seen.path, sound=heard.path))
+            told["joined {} silent videos (modality 02) with their sound (03)"] += 1
+        elif _VIDEO_ONLY in of:
+            file = of[_VIDEO_ONLY]
+            recordings.append(Recording(file.labels, file.path, has_audio=False))
+        else:
+            file = of[_AUDIO_ONLY]
+            recordings.append(Recording(file.labels, file.path, has_video=False))
+    recordings.sort(key=lambda recording: recording.labels.key)
+    return tuple(recordings), [text.format(count) for text, count in told.items() if count]

@@ -74,8 +74,20 @@ def make_clip(
             frames_per_second=options.frames_per_second,
             max_seconds=options.max_seconds,
             need_video=options.need_video,
-            need_audio=options.need_audio,
+            need_audio=options.need_audio and recording.sound is None,
         )
+        audio, duration = media.audio, media.duration
+        if recording.sound is not None:
+            heard = read_media(
+                recording.sound,
+                start=recording.start,
+                end=recording.end,
+                frames_per_second=options.frames_per_second,
+                max_seconds=options.max_seconds,
+                need_video=False,
+                need_audio=options.need_audio,
+            )
+            audio, duration = heard.audio, max(duration, heard.duration)
         first = next(media.frames, None)
         track = FaceTrack([], np.zeros(0), np.zeros(0, bool))
         if first is not None:
@@ -93,8 +105,8 @@ def make_clip(
         frame_times=track.times.astype(np.float32),
         face_found=track.found,
         frame_size=options.frame_size,
-        audio=media.audio,
-        duration=float(np.float32(media.duration)),  # as records have it
+        audio=audio,
+        duration=float(np.float32(duration)),  # as records have it
     )
 
 

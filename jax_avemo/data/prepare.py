@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from jax_avemo.corpora import READERS, Scan
+from jax_avemo.corpora import Scan, scan_corpus
+from jax_avemo.corpora.scan import with_modalities
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
 from jax_avemo.errors import UserError
 from jax_avemo.files import write_atomic, write_json
+from jax_avemo.media.archives import file_state, locate, unpack
 from jax_avemo.media.faces import FaceDetector
 from jax_avemo.media.sandbox import run_isolated
 from jax_avemo.progress import Progress
@@ -62,6 +64,10 @@ class Summary:
     """Of the clips: min, mean, max, total."""
     fingerprint: str
     """Of the source: names, sizes, dates and labels."""
+    disagreements: list[str] = dataclasses.field(default_factory=list)
+    """Takes whose folder and file name say different things; the folder is believed."""
+    synthetic: bool = False
+    """Whether the demo made the media, whatever corpus they are read as."""
 
     def to_dict(self) -> dict[str, Any]:
         """As the JSON file and `avemo prepare --json` have it."""
@@ -91,9 +97,9 @@ def prepare(
         _check_same(summary, corpus, options, data_dir)
         if not source.exists() and summary.source == str(source.absolute()):
             return summary  # the media may be gone once the clips are made
-    scan = _scan(corpus, source)
+    scan = _scan(corpus, source, options)
     sources = [_source_fingerprint(recording) for recording in scan.recordings]
-    fingerprint = _digest(sources)
+    fingerprint = _fingerprint(scan, sources)
     if summary is not None and summary.fingerprint == fingerprint:
         return summary
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -110,23 +116,30 @@ def is_prepared(corpus: str, source: Path, data_dir: Path, options: ClipOptions)
         return False
     if not Path(source).exists():
         return summary.source == str(Path(source).absolute())
-    scan = _scan(corpus, Path(source))
-    found = _digest([_source_fingerprint(recording) for recording in scan.recordings])
-    return summary.fingerprint == found
+    scan = _scan(corpus, Path(source), options)
+    sources = [_source_fingerprint(recording) for recording in scan.recordings]
+    return summary.fingerprint == _fingerprint(scan, sources)
 
 
-def _scan(corpus: str, source: Path) -> Scan:
-    if corpus not in READERS:
-        raise UserError(f"no corpus {corpus!r}: known are {', '.join(sorted(READERS))}")
-    return READERS[corpus](source)
+def _scan(corpus: str, source: Path, options: ClipOptions) -> Scan:
+    scan = scan_corpus(corpus, source)
+    return with_modalities(scan, video=options.need_video, audio=options.need_audio)
 
 
 def _source_fingerprint(recording: Recording) -> str:
-    state: tuple[int, int] | None = None  # a broken link: rejected when it is its turn
-    with contextlib.suppress(FileNotFoundError):
-        status = recording.path.stat()
-        state = status.st_size, status.st_mtime_ns
-    return _digest([dataclasses.astuple(recording.labels), recording.start, recording.end, state])
+    known = [dataclasses.astuple(recording.labels), recording.start, recording.end]
+    for path in (recording.path, recording.sound):
+        if path is not None:
+            state: tuple[int, int] | None = None  # a broken link: rejected when it is its turn
+            with contextlib.suppress(FileNotFoundError):
+                state = file_state(path)
+            known.append(state)
+    return _digest(known)
+
+
+def _fingerprint(scan: Scan, sources: list[str]) -> str:
+    others = [scan.refused, [recording.labels.key for recording in scan.long_sessions]]
+    return _digest([sources, others] if any(others) else sources)
 
 
 def _digest(value: Any) -> str:
@@ -239,7 +252,8 @@ class _Preparation:
         total = len(self.sources)
         rejected = 0
         with Progress(total, "preparing", unit="clips", start=total - len(missing)) as progress:
-            for outcome in run_isolated(_make, tasks, workers=workers):
+            make = functools.partial(_make, self.data_dir / _STAGING_NAME)
+            for outcome in run_isolated(make, tasks, workers=workers):
                 # Written here, so that a full disk ends the run and rejects nothing.
                 position = missing[outcome.index]
                 if outcome.value is not None:
@@ -251,7 +265,7 @@ class _Preparation:
 
     def _collect(self) -> tuple[list[int], list[Reject]]:
         """Positions of the recordings that became clips, and the rejects."""
-        whole, rejects = [], []
+        whole, rejects = [], [Reject(key, reason) for key, reason in self.scan.refused]
         for position, recording in enumerate(self.scan.recordings):
             if self._staged(position, ".clip").is_file():
                 whole.append(position)
@@ -313,8 +327,10 @@ class _Preparation:
             emotions={name: counts[name] for name in self.scan.emotions},
             rejected=len(rejects),
             rejects=rejects,
-            long_sessions=[],
+            long_sessions=[recording.labels.key for recording in self.scan.long_sessions],
             notes=list(self.scan.notes),
+            disagreements=list(self.scan.disagreements),
+            synthetic=self.scan.synthetic,
             face_found_rate=round(float(frames.mean()), 4) if frames.size else None,
             duration_seconds={
                 name: round(float(reduce(seconds)), 3)
@@ -337,7 +353,21 @@ def _detector() -> FaceDetector:
     return FaceDetector()
 
 
-def _make(task: tuple[Recording, ClipOptions]) -> bytes:
-    """What a worker does."""
+def _make(staging: Path, task: tuple[Recording, ClipOptions]) -> bytes:
+    """What a worker does; what is in an archive is unpacked into `staging` meanwhile."""
     recording, options = task
-    return clip_to_bytes(make_clip(recording, options, detector=_detector()))
+    with contextlib.ExitStack() as cleanup:
+
+        def at_hand(path: Path, use: str) -> Path:
+            if path.exists() or locate(path) is None:
+                return path
+            # The suffix stays, since a container may be told by it; the rest of the name does not.
+            plain = staging / f"{use}-{os.getpid()}{path.suffix}"
+            cleanup.callback(plain.unlink, missing_ok=True)
+            unpack(path, plain)
+            return plain
+
+        found = dataclasses.replace(recording, path=at_hand(recording.path, "seen"))
+        if recording.sound is not None:
+            found = dataclasses.replace(found, sound=at_hand(recording.sound, "heard"))
+        return clip_to_bytes(make_clip(found, options, detector=_detector()))

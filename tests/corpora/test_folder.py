@@ -32,6 +32,6 @@ def test_what_lies_elsewhere_is_counted(tmp_path):
     scan = READERS["folder"](tmp_path)
     assert len(scan.recordings) == 1
     assert scan.notes == (
-        "skipped 2 videos not at LABEL/SUBJECT/, as joy/anna/deep/c.mp4",
         "skipped 1 files that are no video",
+        "skipped 2 videos not at LABEL/SUBJECT/, as joy/anna/deep/c.mp4",
     )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from jax_avemo.corpora import READERS
+from jax_avemo.corpora import READERS, scan_corpus
 from jax_avemo.errors import UserError
 from jax_avemo.schema import RAVDESS_EMOTIONS
 
@@ -50,8 +50,8 @@ def test_the_whole_corpus_has_1440_takes_though_its_archives_have_more(tmp_path)
     assert scan.emotions == RAVDESS_EMOTIONS
     assert scan.notes == (
         "skipped 1 files of song (channel 02)",
-        "skipped 1 files of sound alone (modality 03)",
         "skipped 1440 files without sound (modality 02, the same takes)",
+        "skipped 1 files of sound alone (modality 03, the same takes)",
     )
 
 
@@ -74,10 +74,10 @@ def test_recordings_are_sorted_by_key(tmp_path):
 
 def test_missing_takes_are_noted_but_not_in_a_demo(tmp_path):
     touch(tmp_path, *(f"Actor_17/01-{name}.mp4" for name in whole_actor(17)[:58]))
-    notes = READERS["ravdess"](tmp_path).notes
-    assert notes[0] == "incomplete, 60 takes an actor are whole: actor 17 has 58"
-    assert notes[1].startswith("no takes of actor 01, 02, 03")
-    assert READERS["demo"](tmp_path).notes == ()
+    notes = scan_corpus("ravdess", tmp_path).notes
+    assert notes[0] == "warning: takes are not as published: 58 of 17 (published: 60)"
+    assert notes[1].startswith("no takes of 23 of 24 subjects: 01, 02, 03")
+    assert scan_corpus("demo", tmp_path).notes == ()
 
 
 def test_a_take_in_two_places_counts_once(tmp_path):
@@ -98,15 +98,15 @@ def test_what_is_no_take_is_counted(tmp_path):
         "readme.txt",
         "._01-01-05-01-02-01-01.mp4",
         "__MACOSX/01-01-05-01-02-01-01.mp4",
-        "02-01-06-01-02-01-01.mp4",
+        "Actor_01.txt/01-01-06-01-02-01-01.txt",
+        "01-01-06-01-02-01-01.wav",
     )
     scan = READERS["demo"](tmp_path)
     assert len(scan.recordings) == 1
     assert set(scan.notes) == {
-        "skipped 1 files whose modality or emotion is none of RAVDESS's",
+        "skipped 1 files whose modality, channel or emotion is none of RAVDESS's",
         "skipped 1 videos whose names are not RAVDESS's",
-        "skipped 1 files without sound (modality 02, the same takes)",
-        "1 takes exist without sound only (modality 02), as 02-01-06-01-02-01-01",
+        "skipped 2 files of modality 01 of another type",
     }
 
 
@@ -127,7 +127,7 @@ def test_a_folder_without_takes_names_the_layout(tmp_path, corpus):
     with pytest.raises(UserError, match="gone does not exist"):
         READERS[corpus](tmp_path / "gone")
     touch(tmp_path, "x.mp4")
-    with pytest.raises(UserError, match="x.mp4 is not a folder"):
+    with pytest.raises(UserError, match="x.mp4 is neither a folder nor a zip"):
         READERS[corpus](tmp_path / "x.mp4")
 
 

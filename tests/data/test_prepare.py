@@ -113,7 +113,7 @@ def test_rejects_are_a_table(prepared):
 
 
 def test_stored_clips_are_what_prediction_would_see(prepared, source):
-    scan = module._scan("demo", source)
+    scan = module._scan("demo", source, OPTIONS)
     stored = blocks(prepared)
     assert list(stored) == GOOD
     for recording in scan.recordings:

@@ -14,10 +14,10 @@ from jax_avemo.main import (
     announce,
     guarded,
     read_config,
-    say,
     table,
     train_run,
 )
+from jax_avemo.progress import say
 
 Work = Callable[[argparse.Namespace, list[str]], None]
 

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from jax_avemo import config as settings
 from jax_avemo.errors import UserError
 from jax_avemo.files import write_json
+from jax_avemo.progress import say
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
 """Fields that may differ when a run is continued: they change no result."""
@@ -33,11 +34,6 @@ examples:
       another size (tiny, cpu, full) and one field changed
   python -m jax_avemo.main --config=configs/ablations.py:audio_only
 """
-
-
-def say(message: str) -> None:
-    """Tell the user something, on stderr (stdout is for data)."""
-    print(message, file=sys.stderr, flush=True)
 
 
 def guarded(work: Callable[[], None]) -> int:

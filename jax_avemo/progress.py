@@ -8,6 +8,11 @@ from typing import Any
 _LINE_INTERVAL_SECONDS = 15.0
 
 
+def say(message: str) -> None:
+    """Tell the user something, on stderr (stdout is for data)."""
+    print(message, file=sys.stderr, flush=True)
+
+
 class Progress:
     """A bar on stderr with an estimate of the time left.
 

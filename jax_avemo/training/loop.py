@@ -80,8 +80,8 @@ def train(
     model = build.build_model(config, len(index.emotions), len(index.subjects))
     state, train_step = prepare_state(config, model, index, schedule, mesh)
     manager = checkpoint.open_checkpoints(run)
-    if (saved := manager.latest_step()) is not None:
-        state = checkpoint.restore(manager, saved, state)
+    if (saved := checkpoint.restore_latest(manager, state)) is not None:
+        state = saved
     start = int(state.step)
     about = {
         "version": __version__,
@@ -137,9 +137,9 @@ def train(
             elif came:
                 checkpoint.save(manager, step, state, about, None)
             if came and step < total:
-                manager.wait_until_finished()
+                checkpoint.finish(manager)
                 raise Interrupted(came[0], step)
-    manager.wait_until_finished()
+    checkpoint.finish(manager)
     manager.close()
 
 

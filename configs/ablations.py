@@ -3,7 +3,10 @@
     python -m jax_avemo.main --config=configs/ablations.py:NAME[,SIZE]
 
 `--config=configs/ablations.py:audio_only` runs at the size the machine has,
-`...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less.
+`...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
+to 4 times as much). `fusion_only` has no identity branch; the couplings are the headline's
+(conditional adversaries and orthogonality), marginal, hsic, orthogonality alone and none; the
+balancers the headline's (gradnorm), fixed_weights and uncertainty.
 """
 
 from typing import Any
@@ -28,6 +31,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "fixed_weights": {"objective.balancer": "fixed"},
     "uncertainty": {"objective.balancer": "uncertainty"},
     "no_modality_dropout": {"train.modality_dropout": 0.0},
+    "frames_4": {"input.frames_train": 4, "input.frames_eval": 4},
+    "frames_8": {"input.frames_train": 8, "input.frames_eval": 8},
+    "frames_16": {"input.frames_train": 16, "input.frames_eval": 16},
 }
 
 

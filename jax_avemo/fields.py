@@ -44,7 +44,7 @@ def _sizes(default: tuple[int, ...], meaning: str) -> Field:
 
 FIELDS: dict[str, Field] = {
     "name": _text("decoupled", "name of the experiment; the run goes to runs/NAME"),
-    "size": _one_of("full", "which set of defaults was taken", "tiny", "cpu", "full"),
+    "size": _one_of("full", "which set of defaults was taken", "tiny", "bench", "cpu", "full"),
     "seed": _number(0, "seed of initial weights, order, augmentation and dropout", 0),
     # --- where the clips come from
     "data.corpus": _text("demo", "reader: demo, ravdess, folder"),
@@ -120,7 +120,17 @@ FIELDS: dict[str, Field] = {
     "model.lstm_steps": _number(24, "steps the two sequences are brought to, by time", 1, 512),
     "model.bidirectional": _switch(True, "run the LSTM both ways"),
     "model.embedded_self_attention": _switch(True, "self-attention before the LSTM"),
-    "model.fusion": _one_of("dual_lstm", "how the sequences meet", "dual_lstm", "lstm_concat"),
+    "model.fusion": _one_of(
+        "dual_lstm",
+        "how the sequences meet",
+        "dual_lstm",
+        "lstm_concat",
+        "cross_modal_residual",
+        "intermediate_attention",
+        "intermediate_transformer",
+        "late_transformer",
+        "averaged_logits",
+    ),
     "model.skip": _switch(True, "pooled branch features also enter the fused embedding"),
     "model.fused_width": _number(256, "width of the fused embedding z", 4),
     "model.embedding_width": _number(128, "width of z_e and z_i", 4),
@@ -191,6 +201,21 @@ _CPU: dict[str, Any] = {
 SIZES: dict[str, dict[str, Any]] = {
     "full": {},
     "cpu": _CPU,
+    "bench": _CPU
+    | {
+        "input.frame_size": 48,
+        "input.frames_train": 3,
+        "input.frames_eval": 8,
+        "input.audio_seconds": 3.5,
+        "model.groups": 8,
+        "model.stem_width": 16,
+        "model.width": 96,
+        "model.lstm_width": 64,
+        "model.fused_width": 96,
+        "model.embedding_width": 48,
+        "train.epochs": 40,
+        "train.evaluations": 5,
+    },
     "tiny": _CPU
     | {
         "data.stored_size": 40,
@@ -220,4 +245,5 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 """What each size replaces: `full` is the method as written, `cpu` has the same blocks, fewer and
-narrower, `tiny` is for tests."""
+narrower, `bench` is what a cross-validation of many cells can afford (and reads the same clips),
+`tiny` is for tests."""

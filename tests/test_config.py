@@ -12,11 +12,12 @@ from jax_avemo.errors import UserError
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
-def ablations() -> dict[str, dict]:
-    spec = importlib.util.spec_from_file_location("ablations", CONFIGS / "ablations.py")
+def overridden(file: str) -> dict[str, dict]:
+    """What configs/FILE.py changes: FILE in capitals."""
+    spec = importlib.util.spec_from_file_location(file, CONFIGS / f"{file}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.ABLATIONS
+    return getattr(module, file.upper())
 
 
 @pytest.mark.parametrize("size", settings.SIZES)
@@ -32,15 +33,23 @@ def test_config_is_locked():
         config.train.epoch = 3
 
 
-@pytest.mark.parametrize("name", ablations())
-def test_ablation_changes_at_most_five_fields_and_something(name):
-    changed = ablations()[name]
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(file, name) for file in ("ablations", "baselines") for name in overridden(file)],
+)
+def test_a_variant_changes_at_most_five_fields_and_something(file, name):
+    changed = overridden(file)[name] | ({"model.decouple": False} if file == "baselines" else {})
     assert len(changed) <= 5
     base = settings.to_dict(settings.make_config("decoupled", "cpu"))
-    ours = settings.to_dict(settings.load_config(f"{CONFIGS}/ablations.py:{name},cpu"))
+    ours = settings.to_dict(settings.load_config(f"{CONFIGS}/{file}.py:{name},cpu"))
     differ = {field for field in base if base[field] != ours[field]} - {"name"}
     assert differ
     assert differ <= set(changed)
+
+
+def test_no_two_experiments_share_a_name():
+    names = ["decoupled", "tiny", *overridden("ablations"), *overridden("baselines")]
+    assert len(set(names)) == len(names)
 
 
 def test_override_keeps_the_fields_type():

@@ -2,40 +2,28 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, DTypeLike, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jax_avemo.errors import UserError
 from jax_avemo.models.alignment import align, step_times
 from jax_avemo.models.attention import AttentivePooling, StepAttention, masked_mean
-from jax_avemo.models.audio_cnn import AudioNetwork
+from jax_avemo.models.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
 from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal
 from jax_avemo.models.dual_lstm import DualLSTM
+from jax_avemo.models.front_ends import FrontEnds, Sequence
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
-from jax_avemo.models.pixels import scale_pixels
-from jax_avemo.models.resnext import AttentionPlace, ResNeXt
 from jax_avemo.models.sequence_lstm import ConcatenatedLSTM, SequenceLSTM
-from jax_avemo.models.spectral import SpectralFrontEnd
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 FUSIONS = {"dual_lstm": DualLSTM, "lstm_concat": ConcatenatedLSTM}
-"""What reads the two aligned sequences; a single modality always has a `SequenceLSTM`."""
+"""What reads the two aligned sequences; a single modality always has a `SequenceLSTM`. What joins
+sequences that are not aligned stands in `baselines.PEERS`."""
 ADVERSARIES = ("conditional", "marginal", "none")
-
-
-class Sequence(NamedTuple):
-    """One modality as its own network leaves it."""
-
-    values: Float[Array, "B T D"]
-    times: Float[Array, "B T"]
-    """Seconds."""
-    mask: Bool[Array, "B T"]
-    """Real elements of valid rows."""
-    seen: Bool[Array, "B T"]
-    """Of these, what the fusion sees."""
 
 
 class Branch(NamedTuple):
@@ -54,7 +42,7 @@ _OFF: Any = Branch._make(
 )  # of a modality that the network does not have
 
 
-class AVEmo(nn.Module):
+class AVEmo(FrontEnds):
     """Audio-visual emotion recognition with emotion and identity taken apart.
 
     Faces -> ResNeXt with coordinate attention; sound -> 1-D CNN with self-attention; both -> the
@@ -64,44 +52,6 @@ class AVEmo(nn.Module):
     masked behind its network, so black frames or silence never reach batch-norm statistics.
     """
 
-    num_emotions: int
-    num_subjects: int = 0
-    """Training subjects; at least 1 when decoupling."""
-    modalities: tuple[str, ...] = ("video", "audio")
-    """What is left out has no parameters and costs no time."""
-
-    depths: tuple[int, ...] = (3, 4, 6, 3)
-    groups: int = 32
-    width_per_group: int = 4
-    stem_width: int = 64
-    stem_kernel: int = 7
-    expansion: int = 4
-    coordinate_attention: bool = True
-    attention_place: AttentionPlace = "residual"
-    attention_gate_bias: float = 0.0
-    residual_scale_init: float = 1.0
-    max_pool: bool = True
-    colour_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    colour_deviation: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    pixels: tuple[str, ...] = ("colour", "luminance")
-    """Of `pixels.CHANNELS`."""
-
-    spectral_kind: Literal["log_mel", "mfcc"] = "log_mel"
-    mel_bands: int = 64
-    fft_size: int = 1024
-    window_seconds: float = 0.05
-    hop_seconds: float = 0.016
-    spectral_normalise: bool = True
-    prosody: bool = True
-    audio_widths: tuple[int, ...] = (96, 128, 128)
-    audio_kernel_size: int = 5
-    audio_self_attention: bool = True
-    audio_dropout: float = 0.1
-    batch_norm_momentum: float = 0.9
-
-    width: int = 128
-    """D, of a step of either modality; even, and a multiple of `heads`."""
-    heads: int = 4
     steps: int = 12
     alignment_width_seconds: float = 0.12
     """Of the Gaussian that gathers elements around a step; at least half the steps' distance."""
@@ -109,7 +59,7 @@ class AVEmo(nn.Module):
     """A step further than this from a modality's elements lacks it; at least a step's distance."""
     embedded_self_attention: bool = True
     fusion: str = "dual_lstm"
-    """One of `FUSIONS`."""
+    """One of `FUSIONS`, of `baselines.PEERS`, or `baselines.AVERAGED_LOGITS`."""
     lstm_width: int = 96
     bidirectional: bool = True
     lstm_layer_norm: bool = False
@@ -129,62 +79,28 @@ class AVEmo(nn.Module):
     """One of `ADVERSARIES`."""
     adversary_hidden: int = 128
     dropout: float = 0.15
-    dtype: DTypeLike = jnp.float32
-    """Of the image and audio networks; what follows is small and stays float32."""
-    remat: bool = False
 
     def setup(self) -> None:
         self._check()
         self.drop = nn.Dropout(self.dropout)
-        embedded = self.embedded_self_attention
+        embedded = self.embedded_self_attention and self.fusion in FUSIONS
+        super().setup()
         if "video" in self.modalities:
-            self.video_network = ResNeXt(
-                depths=self.depths,
-                groups=self.groups,
-                width_per_group=self.width_per_group,
-                stem_width=self.stem_width,
-                stem_kernel=self.stem_kernel,
-                expansion=self.expansion,
-                coordinate_attention=self.coordinate_attention,
-                attention_place=self.attention_place,
-                attention_gate_bias=self.attention_gate_bias,
-                residual_scale_init=self.residual_scale_init,
-                max_pool=self.max_pool,
-                batch_norm_momentum=self.batch_norm_momentum,
-                dtype=self.dtype,
-                remat=self.remat,
-            )
-            self.video_projection = nn.Dense(self.width)
-            self.video_norm = nn.LayerNorm()
             self.video_attention = StepAttention(self.heads) if embedded else None
             self.video_head = nn.Dense(self.num_emotions)
         if "audio" in self.modalities:
-            self.spectral = SpectralFrontEnd(
-                kind=self.spectral_kind,
-                mel_bands=self.mel_bands,
-                fft_size=self.fft_size,
-                window_seconds=self.window_seconds,
-                hop_seconds=self.hop_seconds,
-                normalise=self.spectral_normalise,
-                prosody=self.prosody,
-            )
-            self.audio_network = AudioNetwork(
-                widths=self.audio_widths,
-                kernel_size=self.audio_kernel_size,
-                width=self.width,
-                heads=self.heads,
-                dropout=self.audio_dropout,
-                self_attention=self.audio_self_attention,
-                batch_norm_momentum=self.batch_norm_momentum,
-                dtype=self.dtype,
-            )
             self.audio_attention = StepAttention(self.heads) if embedded else None
             self.audio_head = nn.Dense(self.num_emotions)
-        lstm = SequenceLSTM if len(self.modalities) == 1 else FUSIONS[self.fusion]
-        self.lstm = lstm(
-            self.lstm_width, self.bidirectional, self.lstm_layer_norm, self.lstm_unroll
-        )
-        self.pooling = AttentivePooling(self.pooling_width)
+        if self.fusion == AVERAGED_LOGITS:
+            return
+        if self.fusion in PEERS:
+            self.peer = PEERS[self.fusion](self.heads, self.dropout, self.batch_norm_momentum)
+        else:
+            lstm = SequenceLSTM if len(self.modalities) == 1 else FUSIONS[self.fusion]
+            self.lstm = lstm(
+                self.lstm_width, self.bidirectional, self.lstm_layer_norm, self.lstm_unroll
+            )
+            self.pooling = AttentivePooling(self.pooling_width)
         self.fusion_norm = nn.LayerNorm()
         self.fusion_layer = nn.Dense(self.fused_width)
         encoder = (self.embedding_width, self.encoder_hidden, self.dropout)
@@ -248,8 +164,12 @@ class AVEmo(nn.Module):
             (modality dropout), exactly as if the clip had none; None = all that there is.
         """
         batch = {key: jnp.asarray(value) for key, value in batch.items()}
-        video = self._video(batch, video_present, train) if "video" in self.modalities else None
-        audio = self._audio(batch, audio_present, train) if "audio" in self.modalities else None
+        video = (
+            self.video_sequence(batch, video_present, train) if "video" in self.modalities else None
+        )
+        audio = (
+            self.audio_sequence(batch, audio_present, train) if "audio" in self.modalities else None
+        )
 
         # From what the fusion sees, so that dropping a modality equals not having it.
         duration = jnp.zeros(batch["valid"].shape, jnp.float32)
@@ -259,6 +179,8 @@ class AVEmo(nn.Module):
             seconds = batch["audio_length"].astype(jnp.float32) / AUDIO_SAMPLE_RATE
             duration = jnp.maximum(duration, jnp.where(audio.seen.any(axis=1), seconds, 0.0))
         times = step_times(duration, self.steps)
+        if video is not None and audio is not None and self.fusion not in FUSIONS:
+            return self._fuse_unaligned(video, audio, times, train)
 
         seen_video = seen_audio = _OFF
         if video is not None:
@@ -308,6 +230,9 @@ class AVEmo(nn.Module):
           reversal_strength: what the adversaries' gradients are multiplied with, sign apart, when
             they enter the encoders. At 0 the adversaries are mere probes.
         """
+        if self.fusion == AVERAGED_LOGITS:  # z ends in them
+            logits = embedding[:, -self.num_emotions :]
+            return Decoupled(embedding, None, logits, None, None, None)
         z_e = self.emotion_encoder(embedding, train)
         emotion_logits = self.emotion_head(self._drop(z_e, train))
         if not self.decouple_identity:
@@ -325,28 +250,6 @@ class AVEmo(nn.Module):
         return Decoupled(
             z_e, z_i, emotion_logits, identity_logits, identity_from_z_e, emotion_from_z_i
         )
-
-    def _video(
-        self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
-    ) -> Sequence:
-        video = batch["video"]
-        mask = batch["video_mask"] & batch["valid"][:, None]
-        pixels = scale_pixels(video, mask, self.colour_mean, self.colour_deviation, self.pixels)
-        images = pixels.astype(self.dtype).reshape(-1, *pixels.shape[2:])
-        features = self.video_network(images, mask.reshape(-1), train).astype(jnp.float32)
-        values = self.video_norm(self.video_projection(features))
-        values = values.reshape(*video.shape[:2], -1)
-        return Sequence(values, batch["video_time"], mask, _seen(mask, present))
-
-    def _audio(
-        self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
-    ) -> Sequence:
-        features, mask, times = self.spectral(batch["audio"], batch["audio_length"])
-        mask = mask & batch["valid"][:, None]
-        values, mask, stride = self.audio_network(features, mask, train)
-        # An element is centred on the frame it is counted from: the convolutions are symmetric.
-        times = jnp.broadcast_to(times[::stride][None], mask.shape)
-        return Sequence(values.astype(jnp.float32), times, mask, _seen(mask, present))
 
     def _branch(
         self,
@@ -379,21 +282,49 @@ class AVEmo(nn.Module):
             attention=weights,
         )
 
+    def _fuse_unaligned(
+        self, video: Sequence, audio: Sequence, times: Float[Array, "B S"], train: bool
+    ) -> Fused:
+        def logits(head: nn.Dense, sequence: Sequence) -> Array:
+            return head(self._drop(masked_mean(sequence.values, sequence.mask), train))
+
+        of_video = logits(self.video_head, video)
+        of_audio = logits(self.audio_head, audio)
+        if self.fusion == AVERAGED_LOGITS:
+            average, means = averaged_logits(video, audio, of_video, of_audio)
+            # Both networks are trained by their own heads alone (objective.auxiliary).
+            inputs = embedding = jnp.concatenate([means, jax.lax.stop_gradient(average)], axis=-1)
+        else:
+            inputs = self.fusion_norm(self.peer(video, audio, train))
+            embedding = self.fusion_layer(inputs)
+        return Fused(
+            inputs=inputs,
+            embedding=embedding,
+            video_logits=of_video,
+            audio_logits=of_audio,
+            video_available=video.mask.any(axis=1),
+            audio_available=audio.mask.any(axis=1),
+            step_times=times,
+            video_steps=None,
+            audio_steps=None,
+            video_attention=None,
+            audio_attention=None,
+            step_outputs=None,
+            step_weights=None,
+        )
+
     def _drop(self, x: Array, train: bool) -> Array:
         return self.drop(x, deterministic=not train)
 
     def _check(self) -> None:
-        if tuple(self.modalities) not in {("video", "audio"), ("video",), ("audio",)}:
-            raise UserError(
-                f"modalities {self.modalities}: say ('video', 'audio'), ('video',) or ('audio',)"
-            )
-        if self.fusion not in FUSIONS:
-            raise UserError(f"no fusion '{self.fusion}': say one of {', '.join(FUSIONS)}")
+        fusions = (*FUSIONS, *PEERS, AVERAGED_LOGITS)
+        if self.fusion not in fusions:
+            raise UserError(f"no fusion '{self.fusion}': say one of {', '.join(fusions)}")
+        if self.fusion not in FUSIONS and len(self.modalities) != 2:
+            raise UserError(f"fusion '{self.fusion}' needs both modalities")
+        if self.fusion == AVERAGED_LOGITS and self.decouple_identity:
+            raise UserError(f"fusion '{self.fusion}' has no z to decouple: fuse only")
         if self.adversary not in ADVERSARIES:
             raise UserError(f"no adversary '{self.adversary}': say one of {', '.join(ADVERSARIES)}")
         if self.decouple_identity and self.num_subjects < 1:
             raise UserError("decoupling needs training subjects: give num_subjects, or fuse only")
-
-
-def _seen(mask: Bool[Array, "B T"], present: Bool[Array, " B"] | None) -> Bool[Array, "B T"]:
-    return mask if present is None else mask & present[:, None]

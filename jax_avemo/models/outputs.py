@@ -21,14 +21,14 @@ class Fused(NamedTuple):
     step_times: Float[Array, "B S"]
     """Seconds."""
     video_steps: Bool[Array, "B S"] | None
-    """Where the fusion saw the picture."""
+    """Where the fusion saw the picture; from here on None also of a fusion without steps."""
     audio_steps: Bool[Array, "B S"] | None
     video_attention: Float[Array, "B heads S S"] | None
     """Which step (axis 2) looks at which (axis 3); None also without embedded self-attention."""
     audio_attention: Float[Array, "B heads S S"] | None
-    step_outputs: Float[Array, "B S L"]
+    step_outputs: Float[Array, "B S L"] | None
     """The recurrent network's."""
-    step_weights: Float[Array, "B S"]
+    step_weights: Float[Array, "B S"] | None
     """What each step counts in the embedding."""
 
 
@@ -61,8 +61,8 @@ class Outputs(NamedTuple):
     audio_steps: Bool[Array, "B S"] | None
     video_attention: Float[Array, "B heads S S"] | None
     audio_attention: Float[Array, "B heads S S"] | None
-    step_outputs: Float[Array, "B S L"]
-    step_weights: Float[Array, "B S"]
+    step_outputs: Float[Array, "B S L"] | None
+    step_weights: Float[Array, "B S"] | None
     emotion_embedding: Float[Array, "B E"]
     identity_embedding: Float[Array, "B E"] | None
     emotion_logits: Float[Array, "B emotions"]

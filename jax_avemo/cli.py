@@ -31,6 +31,8 @@ def _prepare(args: argparse.Namespace, rest: list[str]) -> None:
         frames_per_second=args.fps,
         max_seconds=args.max_seconds,
         face_fallback=args.face_fallback,
+        need_video=args.modality != "audio",
+        need_audio=args.modality != "video",
     )
     summary = prepare(
         args.corpus, args.source, args.data_dir, options, workers=args.workers or None
@@ -112,13 +114,28 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     p = command("prepare", "turn a corpus's media files into clips", _prepare)
-    p.add_argument("corpus", help="how it lies on disk: ravdess, demo or folder (LABEL/SUBJECT/*)")
-    p.add_argument("--source", type=Path, required=True, help="folder with the media files")
+    p.add_argument(
+        "corpus",
+        help="how it lies on disk: ravdess, ravdess_song, enterface05, crema_d, demo, "
+        "folder (LABEL/SUBJECT/*) or manifest (CSV)",
+    )
+    p.add_argument(
+        "--source",
+        type=Path,
+        required=True,
+        help="folder with the media files or zips, a zip, or a manifest (CSV)",
+    )
     p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
     p.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
     p.add_argument("--size", type=int, default=256, help="side of the stored face crops, px")
     p.add_argument("--fps", type=float, default=15.0, help="stored frames a second")
     p.add_argument("--max-seconds", type=float, default=12.0, help="longer takes are refused")
+    p.add_argument(
+        "--modality",
+        choices=("both", "audio", "video"),
+        default="both",
+        help="what a take must have: files of sound or picture alone are taken where that is asked",
+    )
     p.add_argument("--face-fallback", choices=("reject", "center"), default="reject")
     p.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 

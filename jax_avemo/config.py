@@ -20,7 +20,7 @@ from jax_avemo.fields import FIELDS, SIZES
 
 AUTO = "auto"
 
-_DEFAULT_FOLDS = {"demo": 3, "ravdess": 6}
+_DEFAULT_FOLDS = {"demo": 3, "ravdess": 6, "ravdess_song": 6}
 
 
 def accelerator_present() -> bool:
@@ -199,7 +199,8 @@ def data_dir(config: ConfigDict) -> Path:
     data = config.data
     if data.data_dir:
         return Path(data.data_dir)
-    clips = f"clips-{data.stored_size}px-{data.stored_fps:g}fps"
+    alone = "" if data.modality == "both" else f"-{data.modality}"
+    clips = f"clips-{data.stored_size}px-{data.stored_fps:g}fps{alone}"
     if data.corpus == "demo" and not data.source:
         return demo_source(config).parent / clips
     return Path("data") / data.corpus / clips

@@ -42,18 +42,30 @@ def _sizes(default: tuple[int, ...], meaning: str) -> Field:
     return Field(default, meaning, valid, "a tuple of whole numbers, such as (3,4,6,3)")
 
 
+CORPORA = (
+    "demo",
+    "ravdess",
+    "ravdess_song",
+    "enterface05",
+    "crema_d",
+    "folder",
+    "manifest",
+)
+"""The names of `jax_avemo.corpora.READERS`, which a config must not import."""
+
 FIELDS: dict[str, Field] = {
     "name": _text("decoupled", "name of the experiment; the run goes to runs/NAME"),
     "size": _one_of("full", "which set of defaults was taken", "tiny", "bench", "cpu", "full"),
     "seed": _number(0, "seed of initial weights, order, augmentation and dropout", 0),
     # --- where the clips come from
-    "data.corpus": _text("demo", "reader: demo, ravdess, folder"),
-    "data.source": _text("", "folder with the corpus's media files (demo: made when absent)"),
+    "data.corpus": _one_of("demo", "how the corpus lies on disk", *CORPORA),
+    "data.source": _text("", "the media files: folder, zip, CSV (demo: made when absent)"),
     "data.data_dir": _text("", "where prepared clips lie ('' = data/CORPUS...)"),
     "data.workers": _number(0, "processes that make clips (0 = one per core)", 0),
     "data.stored_size": _number(256, "side of the stored face crops, px", 16, 1024),
     "data.stored_fps": _number(15.0, "stored frames a second", 1, 120),
     "data.max_seconds": _number(12.0, "longer takes are refused, s", 0.5, 600),
+    "data.modality": _one_of("both", "what every take must have", "both", "audio", "video"),
     "data.face_fallback": _one_of("reject", "when no face is found", "reject", "center"),
     "data.demo_actors": _number(24, "demo corpus: actors", 3, 98),
     "data.demo_takes": _number(1, "demo corpus: takes of each emotion and statement", 1, 99),

@@ -103,12 +103,19 @@ def ensure_clips(config: ConfigDict) -> Any:
     from jax_avemo.data.prepare import prepare
 
     data = config.data
+    if data.modality != "both" and tuple(config.model.modalities) != (data.modality,):
+        raise UserError(
+            f"clips of data.modality={data.modality} alone need a network of it alone: "
+            f"--config.model.modalities={data.modality}"
+        )
     source = ensure_source(config)
     options = ClipOptions(
         frame_size=data.stored_size,
         frames_per_second=data.stored_fps,
         max_seconds=data.max_seconds,
         face_fallback=data.face_fallback,
+        need_video=data.modality != "audio",
+        need_audio=data.modality != "video",
     )
     folder = settings.data_dir(config)
     if source is None:

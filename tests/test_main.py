@@ -177,6 +177,7 @@ def one_line(capsys) -> str:
         ([TINY, "--config.data.corpus=nope", "--config.data.source=."], "nope"),
         ([TINY, "--config.data.corpus=ravdess"], "needs --config.data.source"),
         ([TINY, "--config.data.corpus=ravdess", "--config.data.source=missing"], "missing"),
+        ([TINY, "--config.data.modality=audio"], "need a network of it alone"),
     ],
 )
 def test_a_mistake_is_one_clear_line(arguments, says, tmp_path, monkeypatch, capsys):
@@ -185,7 +186,7 @@ def test_a_mistake_is_one_clear_line(arguments, says, tmp_path, monkeypatch, cap
     assert says in one_line(capsys)
 
 
-@pytest.mark.parametrize("corpus", ["ravdess", "folder"])
+@pytest.mark.parametrize("corpus", ["ravdess", "enterface05", "crema_d", "folder", "manifest"])
 @pytest.mark.parametrize("content", ["nothing", "text"])
 def test_a_folder_without_media_is_one_clear_line(corpus, content, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,10 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from jax_avemo.corpora.crema_d import scan_crema_d
+from jax_avemo.corpora.enterface05 import scan_enterface05
 from jax_avemo.corpora.folder import scan_folder
+from jax_avemo.corpora.manifest import scan_manifest
 from jax_avemo.corpora.ravdess import scan_ravdess
 from jax_avemo.corpora.scan import Scan, compare, with_notes
 from jax_avemo.errors import UserError
@@ -13,7 +16,10 @@ READERS: dict[str, Callable[[Path], Scan]] = {
     "ravdess": scan_ravdess,
     "ravdess_song": functools.partial(scan_ravdess, channel="song"),
     "demo": functools.partial(scan_ravdess, whole=False),
+    "enterface05": scan_enterface05,
+    "crema_d": scan_crema_d,
     "folder": scan_folder,
+    "manifest": scan_manifest,
 }
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from jax_avemo.corpora.manifest import MANIFEST_NAME, scan_manifest
 from jax_avemo.corpora.scan import (
     VIDEO_SUFFIXES,
     Scan,
@@ -20,8 +21,11 @@ _LAYOUT = "expected is LABEL/SUBJECT/NAME.mp4, as happy/anna/take1.mp4"
 def scan_folder(source: Path) -> Scan:
     """Every video at LABEL/SUBJECT/NAME; labels differ by more than letter case.
 
-    Raises UserError when there is no video at that depth.
+    A CSV file, or a folder with `manifest.csv` in it, is read as a manifest. Raises UserError when
+    there is no video at that depth.
     """
+    if source.suffix.lower() == ".csv" or (source / MANIFEST_NAME).is_file():
+        return scan_manifest(source)
     found = find_files(source)
     recordings = []
     misplaced: list[str] = []

@@ -25,18 +25,11 @@ _CHANNELS = {"01": "speech", "02": "song"}
 _INTENSITIES = {"01": "normal", "02": "strong"}
 _SUNG = RAVDESS_EMOTIONS[:6]
 _ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
+_SPOKEN_TAKES = {emotion: 96 if emotion == "neutral" else 192 for emotion in RAVDESS_EMOTIONS}
+_SUNG_TAKES = {emotion: 92 if emotion == "neutral" else 184 for emotion in _SUNG}
 _FACTS = {
-    "speech": Facts(
-        _ACTORS,
-        {emotion: 96 if emotion == "neutral" else 192 for emotion in RAVDESS_EMOTIONS},
-        60,
-        (2.94, 3.70, 5.27),
-    ),
-    "song": Facts(
-        tuple(actor for actor in _ACTORS if actor != "18"),
-        {emotion: 92 if emotion == "neutral" else 184 for emotion in _SUNG},
-        44,
-    ),
+    "speech": Facts(_ACTORS, _SPOKEN_TAKES, takes_a_subject=60, seconds=(2.94, 3.70, 5.27)),
+    "song": Facts(_ACTORS[:17] + _ACTORS[18:], _SUNG_TAKES, takes_a_subject=44),
 }
 _LAYOUT = (
     "expected is RAVDESS's layout: Actor_01/01-01-03-01-02-01-01.mp4 (modality, channel, emotion, "
@@ -49,8 +42,7 @@ def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -
 
     A take is its file with picture and sound (01). Its silent twin (02) is the same take: counting
     both puts it on both sides of a split. Without 01 the twin is joined with the sound file (03);
-    a lone 02 or 03 is a take without sound or picture. `whole` compares with the published
-    corpus. Raises UserError when there is no take.
+    a lone 02 or 03 is a take without sound or picture. `whole`: compare with the published corpus.
     """
     emotions = RAVDESS_EMOTIONS if channel == "speech" else _SUNG
     found = find_files(source)

@@ -19,7 +19,7 @@ from jax_avemo.media.archives import (
 from jax_avemo.schema import RAVDESS_EMOTIONS, Recording
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".flv"})
-SOUND_SUFFIXES = frozenset({".wav", ".mp3", ".m4a", ".flac", ".ogg"})
+SOUND_SUFFIXES = frozenset({".wav", ".m4a"})
 DEMO_MARKS = ("corpus.json", "unfinished.json")
 """What the demo corpus leaves in its folder; both have a `generator_version`."""
 
@@ -78,7 +78,7 @@ def find_files(source: Path) -> Found:
     if source.is_file() and source.suffix.lower() == ARCHIVE_SUFFIX:
         listing = list_archive(source)
         files = [(key, source / key) for key in sorted(listing.entries)]
-        return Found(tuple(files), listing.refused, _is_synthetic(source, files))
+        return Found(tuple(files), listing.refused, is_synthetic(source, files))
     if not source.is_dir():
         what = "is neither a folder nor a zip" if source.exists() else "does not exist"
         raise UserError(f"{source} {what}: give the folder that holds the recordings")
@@ -96,7 +96,7 @@ def find_files(source: Path) -> Found:
             packed += ((f"{key}/{name}", path / name) for name in sorted(listing.entries))
             refused += ((f"{key}/{name}", reason) for name, reason in listing.refused)
     files = [(key, path) for key, path in plain if path.suffix.lower() != ARCHIVE_SUFFIX]
-    return Found((*files, *packed), tuple(refused), _is_synthetic(source, [*files, *packed]))
+    return Found((*files, *packed), tuple(refused), is_synthetic(source, [*files, *packed]))
 
 
 def _walk(source: Path) -> Iterable[tuple[str, Path]]:
@@ -115,10 +115,10 @@ def _walk(source: Path) -> Iterable[tuple[str, Path]]:
                 yield path.relative_to(source).as_posix(), path
 
 
-def _is_synthetic(source: Path, files: Iterable[tuple[str, Path]]) -> bool:
-    """Whether the demo's mark lies among the files, beside the source or above it."""
+def is_synthetic(folder: Path, files: Iterable[tuple[str, Path]] = ()) -> bool:
+    """Whether the demo's mark lies among the files, in the folder or above it."""
     marks = [path for key, path in files if key.rsplit("/", 1)[-1] in DEMO_MARKS]
-    marks += [source.absolute().parent / name for name in DEMO_MARKS]
+    marks += [near / name for near in (folder, folder.absolute().parent) for name in DEMO_MARKS]
     return any(_is_mark(path) for path in marks)
 
 
@@ -173,26 +173,35 @@ def nothing_found(
 
 
 def compare(scan: Scan) -> list[str]:
-    """Where the numbers of takes are not as published, and whose takes are missing."""
-    if scan.facts is None:
-        return []
+    """Notes of what is no take, and where the takes are not those that were published."""
+    notes = []
+    if scan.long_sessions:
+        first = scan.long_sessions[0].labels.key
+        notes.append(f"{len(scan.long_sessions)} long sessions are in no fold, as {first}")
+    if scan.disagreements:
+        count = len(scan.disagreements)
+        notes.append(f"{count} names differ from their folders, as {scan.disagreements[0]}")
+    return notes + ([] if scan.facts is None else _unlike_published(scan, scan.facts))
+
+
+def _unlike_published(scan: Scan, facts: Facts) -> list[str]:
     everything = (*scan.recordings, *scan.long_sessions)
     of_subject = Counter(recording.labels.subject for recording in everything)
     of_emotion = Counter(recording.labels.emotion for recording in everything)
     differences = []
-    if (usual := scan.facts.takes_a_subject) is not None:
+    if (usual := facts.takes_a_subject) is not None:
         differences += [
             f"{count} of {name} (published: {usual})"
             for name, count in sorted(of_subject.items())
             if count != usual
         ]
-    if others := sorted(set(of_subject) - set(scan.facts.subjects)):
+    if others := sorted(set(of_subject) - set(facts.subjects)):
         differences.append(f"{', '.join(others)} is no subject of it")
-    absent = [name for name in scan.facts.subjects if name not in of_subject]
+    absent = [name for name in facts.subjects if name not in of_subject]
     if not absent:
         differences += [
             f"{of_emotion[name]} of {name} (published: {count})"
-            for name, count in scan.facts.takes.items()
+            for name, count in facts.takes.items()
             if of_emotion[name] != count
         ]
     notes = []
@@ -200,7 +209,7 @@ def compare(scan: Scan) -> list[str]:
         notes.append(f"warning: takes are not as published: {', '.join(differences)}")
     if absent:
         named = ", ".join(absent[:24]) + (", ..." if len(absent) > 24 else "")
-        notes.append(f"no takes of {len(absent)} of {len(scan.facts.subjects)} subjects: {named}")
+        notes.append(f"no takes of {len(absent)} of {len(facts.subjects)} subjects: {named}")
     return notes
 
 

@@ -209,7 +209,7 @@ def test_nothing_usable_is_an_error_with_reasons(tmp_path, source):
 
 
 def test_unknown_corpus_and_damaged_summary(tmp_path, source, prepared):
-    with pytest.raises(UserError, match="no corpus 'savee': known are demo, folder, ravdess"):
+    with pytest.raises(UserError, match="no corpus 'savee': known are crema_d, demo"):
         prepare("savee", source, tmp_path / "data", OPTIONS)
     shutil.copytree(prepared, tmp_path / "copy")
     (tmp_path / "copy/summary.json").write_text('{"clips": 4}')

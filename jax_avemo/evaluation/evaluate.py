@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -34,6 +34,7 @@ from jax_avemo.training.step import make_evaluation_step
 RESULTS_SCHEMA_VERSION = 1
 
 
+@runtime_checkable
 class Predict(Protocol):
     """(variables, rows, label of the bar or "") -> named arrays, one line a row."""
 

@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from jax_avemo.errors import UserError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_READY, _VALUE, _ERROR = b"R", b"V", b"E"
+_READY, _VALUE, _ERROR, _END = b"R", b"V", b"E", b"."
 _START_SECONDS = 120.0
 
 
@@ -84,17 +84,63 @@ def run_isolated(
             worker.end()
 
 
+def stream_isolated(
+    function: Callable[[Any], Iterator[bytes]], task: Any, *, limits: Limits | None = None
+) -> Generator[bytes, None, None]:
+    """What `function` of the task yields, from one process under `limits`, each piece in its turn.
+
+    `seconds` and `cpu_seconds` count for one piece, not for all, so that a task may be of any
+    length. The process waits while nobody asks. Leaving the iterator early ends it.
+
+    Raises:
+      IsolatedError: with the reason in one line, when the function raised, the limits were
+        reached, or the process died; after the pieces that came before.
+    """
+    limits = limits or Limits()
+    pipe, process = _start(_serve_stream, limits)
+    try:
+        try:
+            pipe.send((function, task))
+            waited = _START_SECONDS
+            while True:
+                if not pipe.poll(waited + limits.seconds):
+                    raise IsolatedError(f"took more than {limits.seconds:g} s")
+                message = pipe.recv_bytes()
+                waited = 0.0
+                if message[:1] == _END:
+                    return
+                if message[:1] == _ERROR:
+                    raise IsolatedError(" ".join(message[1:].decode(errors="replace").split()))
+                yield message[1:]
+        except (EOFError, OSError) as error:
+            process.join(5.0)
+            raise IsolatedError(_cause(process.exitcode, limits)) from error
+    finally:
+        pipe.close()
+        process.kill()
+        process.join()
+
+
+class IsolatedError(UserError):
+    """Work in another process failed; the message is the reason, without the file's name."""
+
+
+def _start(serve: Callable[[Any, Limits], None], limits: Limits) -> tuple[Any, Any]:
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, limits), daemon=True)
+    with single_threaded_libraries():
+        process.start()
+    theirs.close()
+    return pipe, process
+
+
 class _Worker:
     """One process and the task it has, if any."""
 
     def __init__(self, function: Callable[[Any], bytes], limits: Limits) -> None:
         self._limits = limits
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, limits), daemon=True)
-        with single_threaded_libraries():
-            self._process.start()
-        theirs.close()
+        self.pipe, self._process = _start(_serve, limits)
         self.ready = self.dead = False
         self.task: int | None = None
         self.deadline = time.monotonic() + _START_SECONDS
@@ -168,10 +214,7 @@ def single_threaded_libraries() -> Iterator[None]:
 
 def _serve(pipe: Any, limits: Limits) -> None:
     """A worker's life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when it is over
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
-    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _confine(limits)
     try:
         function = pipe.recv()
         import cv2
@@ -180,23 +223,56 @@ def _serve(pipe: Any, limits: Limits) -> None:
         pipe.send_bytes(_READY)
         while True:
             task = pipe.recv()
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            spent = used.ru_utime + used.ru_stime
-            _limit(resource.RLIMIT_CPU, int(spent) + 1 + limits.cpu_seconds)
+            _limit_cpu(limits)
             pipe.send_bytes(_attempt(function, task, limits))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
 
 
-def _attempt(function: Callable[[Any], bytes], task: Any, limits: Limits) -> bytes:
+def _serve_stream(pipe: Any, limits: Limits) -> None:
+    """The life of a process of `stream_isolated`."""
+    _confine(limits)
     try:
-        return _VALUE + function(task)
+        # After the limits stand, because receiving it imports the decoder.
+        function, task = pipe.recv()
+        import cv2
+
+        cv2.setNumThreads(1)
+        _limit_cpu(limits)
+        pieces = iter(function(task))
+        while True:
+            message = _attempt(lambda _: next(pieces, None), None, limits)
+            pipe.send_bytes(message)
+            if message[:1] != _VALUE:
+                return
+            _limit_cpu(limits)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the parent is gone
+
+
+def _attempt(function: Callable[[Any], bytes | None], task: Any, limits: Limits) -> bytes:
+    try:
+        value = function(task)
+        return _END if value is None else _VALUE + value
     except MemoryError:
         return _ERROR + f"needs more than {limits.memory_bytes / 2**30:.1f} GB of memory".encode()
     except UserError as error:
         return _ERROR + str(getattr(error, "reason", error)).encode()
     except Exception as error:  # one bad file must not end the batch
         return _ERROR + f"failed ({type(error).__name__}: {error})".encode()
+
+
+def _confine(limits: Limits) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when it is over
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
+    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+
+
+def _limit_cpu(limits: Limits) -> None:
+    """`cpu_seconds` from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_seconds)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -17,7 +17,8 @@ class SoundTrack:
 
     def __init__(self, length: float | None) -> None:
         self._length = length
-        self._pieces: list[tuple[float, list[np.ndarray]]] = []
+        self._pieces: list[tuple[int, list[np.ndarray]]] = []
+        # First sample of what is not taken yet, and its blocks.
         self._resampler: AudioResampler | None = None
         self._layout: tuple[str, str, int] | None = None
         self._expected = 0.0
@@ -36,7 +37,7 @@ class SoundTrack:
                 self._flush()
                 self._resampler = AudioResampler("s16", "mono", AUDIO_SAMPLE_RATE)
                 self._layout = layout
-                self._pieces.append((time, []))
+                self._pieces.append((round(time * AUDIO_SAMPLE_RATE), []))
             self._collect(self._resampler, frame)
         self._expected = time + seconds
         self.end = max(self.end, self._expected)
@@ -55,19 +56,30 @@ class SoundTrack:
 
     def finish(self) -> Int16[np.ndarray, "N"]:
         """Everything from clip time 0 to `length`, silence where no sound was."""
-        self._flush()
+        laid = self.take(last=True)
+        audio = np.zeros(max((first + part.size for first, part in laid), default=0), np.int16)
+        for first, part in laid:
+            audio[first : first + part.size] = part
+        return audio
+
+    def take(self, *, last: bool = False) -> list[tuple[int, Int16[np.ndarray, "N"]]]:
+        """What came since the last call, as (first sample, samples); later ones count.
+
+        `last` also gives what the resampler still holds.
+        """
+        if last:
+            self._flush()
         limit = None if self._length is None else round(self._length * AUDIO_SAMPLE_RATE)
         laid: list[tuple[int, np.ndarray]] = []
-        for time, blocks in self._pieces:
+        for index, (position, blocks) in enumerate(self._pieces):
             samples = np.concatenate([np.zeros(0, np.int16), *blocks])
-            first = round(time * AUDIO_SAMPLE_RATE)
+            self._pieces[index] = (position + samples.size, [])
+            first = position
             if first < 0:
                 samples, first = samples[-first:], 0
             if limit is not None:
                 samples = samples[: max(limit - first, 0)]
             if samples.size:
                 laid.append((first, samples))
-        audio = np.zeros(max((first + part.size for first, part in laid), default=0), np.int16)
-        for first, part in laid:
-            audio[first : first + part.size] = part
-        return audio
+        del self._pieces[:-1]
+        return laid

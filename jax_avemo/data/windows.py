@@ -1,0 +1,299 @@
+"""How a film of any length becomes windows, each with a clip for every face and for the sound."""
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int16
+
+from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
+from jax_avemo.media.blazeface import FaceDetector
+from jax_avemo.media.decode import MediaError, TimedFrame
+from jax_avemo.media.faces import _MIN_FOUND, FaceTrack
+from jax_avemo.media.stream import SoundPiece, stream_media
+from jax_avemo.media.tracks import FaceFollowers
+from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels
+
+SILENCE_DECIBELS = -55.0
+"""A window is silent when no 30 ms of it are louder than this below full scale."""
+_LEVEL_SAMPLES = round(0.03 * AUDIO_SAMPLE_RATE)
+_TAIL_SECONDS = 0.1
+"""So much of a film's end may stay outside the last whole window."""
+_BOX_INTERVAL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class WindowOptions:
+    """How a film is cut into windows."""
+
+    clip: ClipOptions
+    """How faces are cut out, as for stored clips."""
+    window_seconds: float
+    hop_seconds: float
+    """From the beginning of a window to the next one's."""
+    max_faces: int
+    """Followed at once; the rest are counted and left out."""
+    video: bool
+    audio: bool
+    """What the network reads; the rest of a film is not decoded."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What is to be judged in a window: one face, or the sound alone."""
+
+    face: int | None
+    """Number of the face; None = no face, or a voice that may be anybody's."""
+    clip: Clip
+    """With sound only where it can be this face's: when it is the only one in the window."""
+    found: float
+    """Share of the window's frames in which the face was found."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a film, seconds, and all that can be judged in it."""
+
+    start: float
+    end: float
+    excerpts: tuple[Excerpt, ...]
+    """Empty: neither a face nor anything to hear."""
+    heard: bool
+    """Whether there was sound above silence."""
+    boxes: dict[int, list[tuple[float, ...]]]
+    """By face: time, left, top, right, bottom (shares of the picture), at most 5 a second, of what
+    was not in an earlier window."""
+    left_out: int
+    """Faces seen at one time that were too many to follow, up to here."""
+
+
+def is_silent(audio: Int16[np.ndarray, "N"]) -> bool:
+    """Whether no 30 ms of it are louder (root mean square) than `SILENCE_DECIBELS`."""
+    blocks = audio[: len(audio) // _LEVEL_SAMPLES * _LEVEL_SAMPLES].reshape(-1, _LEVEL_SAMPLES)
+    if not blocks.size:
+        return True
+    power = np.square(blocks.astype(np.float64) / 32768).mean(axis=1).max()
+    return bool(10 * np.log10(max(power, 1e-20)) < SILENCE_DECIBELS)
+
+
+class WindowMaker:
+    """Takes frames and sound as they come, and cuts windows out of the last moments.
+
+    It holds no more than a window and a hop, however long the film is.
+    """
+
+    def __init__(self, options: WindowOptions, *, detector: FaceDetector | None = None) -> None:
+        self._options = options
+        self._faces = FaceFollowers(options.clip.frame_size, options.max_faces, detector)
+        self._frame_times: list[float] = []
+        self._audio = np.zeros(0, np.int16)
+        self._audio_first = 0
+        self._boxed: dict[int, float] = {}
+        self._next = self._last_end = 0.0
+        self.video_end = 0.0
+        """Seconds up to which frames came."""
+
+    @property
+    def audio_end(self) -> float:
+        """Seconds up to which sound came."""
+        return (self._audio_first + len(self._audio)) / AUDIO_SAMPLE_RATE
+
+    def add_frame(self, frame: TimedFrame) -> None:
+        """The next frame; times ascend."""
+        self._frame_times.append(frame.time)
+        self.video_end = frame.time
+        self._faces.add(frame)
+
+    def add_sound(self, piece: SoundPiece) -> None:
+        """More sound; what it overlaps is replaced, what it leaves out is silence."""
+        samples, first = piece.samples, piece.first - self._audio_first
+        if first < 0:
+            samples, first = samples[-first:], 0
+        missing = first + len(samples) - len(self._audio)
+        if missing > 0:
+            self._audio = np.concatenate([self._audio, np.zeros(missing, np.int16)])
+        self._audio[first : first + len(samples)] = samples
+
+    def due(self, until: float) -> Iterator[Window]:
+        """The windows that are whole when picture and sound are there `until` that moment, s."""
+        while self._next + self._options.window_seconds <= until:
+            start = self._next
+            self._last_end = start + self._options.window_seconds
+            yield self.cut(start, self._last_end)
+            self._next = start + self._options.hop_seconds
+            self.forget(self._next)
+
+    def finish(self, duration: float) -> Iterator[Window]:
+        """The rest of a film of `duration` seconds: a last window that ends with it."""
+        yield from self.due(duration)
+        if self._last_end < duration - (_TAIL_SECONDS if self._last_end else 0.0):
+            yield self.cut(max(0.0, duration - self._options.window_seconds), duration, last=True)
+
+    def cut(self, start: float, end: float, *, last: bool = False) -> Window:
+        """The window from `start` to before `end`; `last`: with all that is there from `start`."""
+        reach = np.inf if last else end
+        count = sum(start <= time < reach for time in self._frame_times)
+        followed = self._faces.between(start, reach)
+        size = self._options.clip.frame_size
+        tracks = {face.number: face.crops(start, reach, size) for face in followed}
+        shares = {number: float(track.found.sum()) / count for number, track in tracks.items()}
+        shown = {number: track for number, track in tracks.items() if shares[number] >= _MIN_FOUND}
+        audio = self._sound(start, reach)
+        heard = not is_silent(audio)
+        span = (end - start, start)
+        mute = np.zeros(0, np.int16)
+        excerpts = [
+            Excerpt(
+                number,
+                self._clip(track, audio if heard and len(shown) == 1 else mute, *span),
+                shares[number],
+            )
+            for number, track in shown.items()
+        ]
+        if heard and len(shown) != 1:
+            nobody = FaceTrack([], np.zeros(0), np.zeros(0, bool))
+            excerpts.append(Excerpt(None, self._clip(nobody, audio, *span), 0.0))
+        boxes: dict[int, list[tuple[float, ...]]] = {}
+        for face in followed:
+            for sight in face.sights:
+                since = self._boxed.get(face.number, -np.inf)
+                if sight.placement is None or sight.time < since + _BOX_INTERVAL_SECONDS - 1e-6:
+                    continue
+                if start <= sight.time < reach:
+                    self._boxed[face.number] = sight.time
+                    row = (sight.time, *sight.box().tolist())
+                    boxes.setdefault(face.number, []).append(row)
+        return Window(start, end, tuple(excerpts), heard, boxes, self._faces.left_out)
+
+    def forget(self, before: float) -> None:
+        """Let go of what was before that time, seconds."""
+        self._faces.forget(before)
+        self._frame_times = [time for time in self._frame_times if time >= before]
+        passed = min(
+            max(round(before * AUDIO_SAMPLE_RATE) - self._audio_first, 0), len(self._audio)
+        )
+        self._audio = self._audio[passed:].copy()
+        self._audio_first += passed
+
+    def _sound(self, start: float, end: float) -> Int16[np.ndarray, "N"]:
+        first = max(round(start * AUDIO_SAMPLE_RATE) - self._audio_first, 0)
+        if not np.isfinite(end):
+            return self._audio[first:]
+        return self._audio[first : max(round(end * AUDIO_SAMPLE_RATE) - self._audio_first, 0)]
+
+    def _clip(
+        self, track: FaceTrack, audio: Int16[np.ndarray, "N"], duration: float, start: float
+    ) -> Clip:
+        quality = self._options.clip.jpeg_quality
+        return Clip(
+            labels=Labels("", "", ""),
+            # As stored clips have them: through the same JPEG.
+            frames=tuple(encode_jpeg(crop, quality) for crop in track.crops),
+            frame_times=(track.times - start).astype(np.float32),
+            face_found=track.found,
+            frame_size=self._options.clip.frame_size,
+            audio=audio.copy(),
+            duration=float(np.float32(duration)),
+        )
+
+
+@dataclass(frozen=True)
+class FilmTask:
+    """What `film_windows` is to do; travels to another process."""
+
+    path: str
+    options: WindowOptions
+    max_seconds: float
+
+
+def film_windows(task: FilmTask) -> Iterator[bytes]:
+    """A file as messages: first what it is (JSON), then its windows, `window_from_bytes` of each.
+
+    Made to run in another process (`media.sandbox.stream_isolated`), where a damaged file can do
+    no harm. Raises MediaError, after the windows of what could be read.
+    """
+    options = task.options
+    stream = stream_media(
+        Path(task.path),
+        frames_per_second=options.clip.frames_per_second,
+        max_seconds=task.max_seconds,
+        video=options.video,
+        audio=options.audio,
+    )
+    about = {
+        "duration": stream.duration,
+        "video": stream.has_video,
+        "audio": stream.has_audio,
+        "note": stream.note,
+    }
+    yield json.dumps(about).encode()
+    maker = WindowMaker(options)
+    frames, sound = iter(stream.frames), iter(stream.sound)
+    has_frames, has_sound = stream.has_video, stream.has_audio
+    wrong: MediaError | None = None
+    while has_frames or has_sound:
+        try:
+            # The one that lags goes on, so that neither is far ahead of the other.
+            if has_frames and (not has_sound or maker.video_end <= maker.audio_end):
+                frame = next(frames, None)
+                has_frames = frame is not None
+                if frame is not None:
+                    maker.add_frame(frame)
+            else:
+                piece = next(sound, None)
+                has_sound = piece is not None
+                if piece is not None:
+                    maker.add_sound(piece)
+        except MediaError as error:
+            has_frames = has_sound = False
+            wrong = error
+        ends = [maker.video_end] * has_frames + [maker.audio_end] * has_sound
+        if ends:
+            yield from map(window_to_bytes, maker.due(min(ends)))
+    whole = max(stream.duration if stream.has_video else 0.0, maker.audio_end)
+    duration = whole if wrong is None else max(maker.video_end, maker.audio_end)
+    yield from map(window_to_bytes, maker.finish(duration))
+    if wrong is not None:
+        raise wrong
+
+
+def window_to_bytes(window: Window) -> bytes:
+    """A window as one block for another process."""
+    clips = [clip_to_bytes(excerpt.clip) for excerpt in window.excerpts]
+    header = {
+        "start": window.start,
+        "end": window.end,
+        "heard": window.heard,
+        "left_out": window.left_out,
+        "boxes": [[number, rows] for number, rows in window.boxes.items()],
+        "excerpts": [
+            [e.face, e.found, len(c)] for e, c in zip(window.excerpts, clips, strict=True)
+        ],
+    }
+    text = json.dumps(header).encode()
+    return b"".join([struct.pack("<I", len(text)), text, *clips])
+
+
+def window_from_bytes(data: bytes) -> Window:
+    """The window that `window_to_bytes` made; ValueError or KeyError when it is none."""
+    length = struct.unpack("<I", data[:4])[0]
+    header: dict[str, Any] = json.loads(data[4 : 4 + length])
+    position = 4 + length
+    excerpts = []
+    for face, found, size in header["excerpts"]:
+        clip = clip_from_bytes(data[position : position + size])
+        excerpts.append(Excerpt(face, clip, found))
+        position += size
+    boxes = {number: [tuple(row) for row in rows] for number, rows in header["boxes"]}
+    return Window(
+        header["start"],
+        header["end"],
+        tuple(excerpts),
+        header["heard"],
+        boxes,
+        header["left_out"],
+    )

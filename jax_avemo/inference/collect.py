@@ -1,0 +1,47 @@
+"""What is kept of a film's windows once they are judged."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from jax_avemo.data.windows import Window
+from jax_avemo.inference.timeline import FacePath, Judgement
+
+
+class Collected:
+    """Gathers judgements and boxes while a film goes by."""
+
+    def __init__(self) -> None:
+        self.windows: list[Judgement] = []
+        self.boxes: dict[int, list[tuple[float, ...]]] = {}
+        self.heard = False
+        self.left_out = 0
+        self.end = 0.0
+
+    def add(self, window: Window, judged: list[Judgement]) -> None:
+        for number, rows in window.boxes.items():
+            self.boxes.setdefault(number, []).extend(rows)
+        self.heard |= window.heard
+        self.left_out = max(self.left_out, window.left_out)
+        self.end = window.end
+        for judgement in judged:
+            self.windows.append(replace(judgement, box=self._box(judgement)))
+
+    def _box(self, judgement: Judgement) -> tuple[float, float, float, float] | None:
+        """The median box of the window."""
+        if judgement.face is None:
+            return None
+        rows = self.boxes.get(judgement.face, [])
+        inside = [row[1:] for row in rows[-200:] if judgement.start <= row[0] <= judgement.end]
+        if not inside:
+            return None
+        left, top, right, bottom = np.median(inside, axis=0).tolist()
+        return left, top, right, bottom
+
+    def paths(self) -> tuple[FacePath, ...]:
+        judged = {window.face for window in self.windows}
+        return tuple(
+            FacePath(number, np.array(rows)[:, 0], np.array(rows)[:, 1:])
+            for number, rows in sorted(self.boxes.items())
+            if number in judged
+        )

@@ -1,0 +1,67 @@
+"""A camera and a microphone judged while they run."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int16, UInt8
+
+from jax_avemo.data.windows import Window, WindowMaker
+from jax_avemo.inference.collect import Collected
+from jax_avemo.inference.timeline import Judgement
+from jax_avemo.media.decode import TimedFrame
+from jax_avemo.media.stream import SoundPiece
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
+
+
+class Live:
+    """The last moments before a camera and microphone, judged whenever asked.
+
+    Add frames and sound as they come, on one clock that begins at 0; call `estimate` as often as
+    wanted. What is older than a window is let go at every frame.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Window], list[Judgement]],
+        maker: WindowMaker,
+        window_seconds: float,
+    ) -> None:
+        self._judge, self._window_seconds = judge, window_seconds
+        self.maker = maker
+
+    def add_frame(self, time: float, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """The next picture, RGB; times ascend, seconds. Its faces are looked for (some ms)."""
+        self.maker.add_frame(TimedFrame(time, np.ascontiguousarray(image)))
+        self.maker.forget(self._start())
+
+    def add_sound(
+        self,
+        samples: Int16[np.ndarray, " N"] | Float[np.ndarray, " N"],
+        *,
+        start: float | None = None,
+    ) -> None:
+        """More sound, 16 kHz mono, int16 or floats in [-1, 1].
+
+        Args:
+          samples: the next ones.
+          start: time of the first of them, seconds; None = right after the last.
+        """
+        if samples.dtype != np.int16:
+            samples = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+        first = round((self.maker.audio_end if start is None else start) * AUDIO_SAMPLE_RATE)
+        self.maker.add_sound(SoundPiece(first, samples))
+        self.maker.forget(self._start())
+
+    def estimate(self) -> list[Judgement]:
+        """What the network says of the last window: one judgement a face, or the sound, or one
+        that is unknown."""
+        end = max(self.maker.video_end, self.maker.audio_end)
+        window = self.maker.cut(self._start(), end, last=True)
+        collected = Collected()
+        collected.add(window, self._judge(window))
+        return collected.windows
+
+    def _start(self) -> float:
+        """Where the last window begins, seconds."""
+        end = max(self.maker.video_end, self.maker.audio_end)
+        return max(0.0, end - self._window_seconds)

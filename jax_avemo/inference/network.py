@@ -1,0 +1,66 @@
+"""The network as prediction and export run it: a batch in, calibrated probabilities out."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jax_avemo.models.avemo import AVEmo
+from jax_avemo.schema import UNKNOWN
+
+INPUTS = ("video", "video_mask", "video_time", "audio", "audio_length")
+"""What of a `schema.Batch` is read."""
+UNCALIBRATED = 1.0
+
+
+def make_network(
+    model: AVEmo, temperatures: Mapping[str, float]
+) -> Callable[[Any, Mapping[str, Any]], dict[str, Array]]:
+    """The function `(variables, inputs) -> outputs`, pure, deterministic.
+
+    Inputs are those of `INPUTS`. Outputs: `probabilities` [B, emotions], softmax(logits / T) with
+    the temperature of the modalities that the row has (1 where none was fitted), `z`, `z_e`, and
+    `z_i` where the network takes identity apart.
+
+    Args:
+      model: the network.
+      temperatures: by `evaluation.calibration.MODALITIES`.
+    """
+    both, video_alone, audio_alone = (
+        temperatures.get(name, UNCALIBRATED) for name in ("video+audio", "video", "audio")
+    )
+
+    def network(variables: Any, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        rows = inputs["audio_length"].shape[0]
+        batch = {name: inputs[name] for name in INPUTS} | {"valid": jnp.ones(rows, bool)}
+        fused: Any = model.apply(variables, batch, train=False, method="fuse")
+        unknown = jnp.full(rows, UNKNOWN, jnp.int32)
+        halves: Any = model.apply(
+            variables,
+            fused.embedding,
+            train=False,
+            emotion=unknown,
+            subject=unknown,
+            method="decouple",
+        )
+        seen = _none(rows) if fused.video_available is None else fused.video_available
+        heard = _none(rows) if fused.audio_available is None else fused.audio_available
+        alone = jnp.where(seen, video_alone, audio_alone)
+        temperature = jnp.where(seen & heard, both, alone).astype(jnp.float32)
+        logits = halves.emotion_logits.astype(jnp.float32) / temperature[:, None]
+        outputs = {
+            "probabilities": jax.nn.softmax(logits),
+            "z": fused.embedding,
+            "z_e": halves.emotion_embedding,
+        }
+        if halves.identity_embedding is not None:
+            outputs["z_i"] = halves.identity_embedding
+        return outputs
+
+    return network
+
+
+def _none(rows: Any) -> Array:
+    return jnp.zeros(rows, bool)

@@ -1,0 +1,369 @@
+"""What a trained network says about a film, from a file or from arrays.
+
+    from jax_avemo import load
+
+    model = load("runs/decoupled")
+    result = model.predict("film.mp4")
+    result.times, result.probabilities      # [N, 2] seconds; [N, emotions], NaN where unknown
+
+`docs/predict.md` describes what comes out and what is left unknown.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int16, UInt8
+
+from jax_avemo import __version__
+from jax_avemo.data.clip import ClipOptions
+from jax_avemo.data.pipeline import InputOptions, LabelIndex, make_example, padding_row
+from jax_avemo.data.windows import (
+    Excerpt,
+    FilmTask,
+    Window,
+    WindowMaker,
+    WindowOptions,
+    film_windows,
+    window_from_bytes,
+)
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation.calibration import read_temperatures
+from jax_avemo.evaluation.trained import Trained, load_run
+from jax_avemo.inference.collect import Collected
+from jax_avemo.inference.live import Live
+from jax_avemo.inference.network import INPUTS, make_network
+from jax_avemo.inference.read_ahead import read_ahead
+from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
+from jax_avemo.media.decode import MediaError
+from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
+from jax_avemo.media.stream import MAX_SECONDS
+from jax_avemo.training import build
+from jax_avemo.training.devices import keep_compiled_programs
+
+DEFAULT_HOP_SECONDS = 1.0
+DEFAULT_MAX_FACES = 4
+LIMITS = Limits(seconds=120.0, cpu_seconds=60, memory_bytes=4 << 30)
+"""Of the process that decodes a file, for each window."""
+_READ_AHEAD = 16
+"""Windows that are decoded while the network works."""
+_NOTHING = "no face and no sound"
+
+
+def load(run: str | Path | None = None) -> "Model":
+    """The best network of a run directory, ready to predict.
+
+    Args:
+      run: `runs/NAME`; None = the newest finished run below `runs`.
+
+    Raises:
+      UserError: no such run, or nothing finished in it.
+    """
+    folder = newest_run(Path("runs")) if run is None else Path(run)
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        keep_compiled_programs("")
+    return Model(load_run(folder))
+
+
+def newest_run(runs: Path) -> Path:
+    """The run directory below `runs` whose results were written last.
+
+    Raises:
+      UserError: none has results.
+    """
+    finished = [
+        path for path in runs.glob("**/results.json") if (path.parent / "checkpoints").is_dir()
+    ]
+    if not finished:
+        raise UserError(
+            f"no finished run below {runs}/; train one (python -m jax_avemo.main "
+            "--config=configs/decoupled.py) or give --run"
+        )
+    return max(finished, key=lambda path: path.stat().st_mtime).parent
+
+
+class Model:
+    """A trained network. Not to be shared by threads, `live` sessions included."""
+
+    def __init__(self, trained: Trained) -> None:
+        config = trained.config
+        temperatures = read_temperatures(trained.run, trained.step)
+        self.emotions: tuple[str, ...] = trained.index.emotions
+        self.facts = ModelFacts(
+            name=config.name,
+            size=config.size,
+            run=str(trained.run),
+            step=trained.step,
+            version=__version__,
+            corpus=config.data.corpus,
+            synthetic=config.data.corpus == "demo",
+            calibrated=temperatures is not None,
+            modalities=tuple(config.model.modalities),
+            window_seconds=float(config.input.audio_seconds),
+        )
+        self.inputs: InputOptions = build.build_inputs(config, training=False)
+        self._clip = ClipOptions(
+            frame_size=config.data.stored_size,
+            frames_per_second=config.data.stored_fps,
+            max_seconds=MAX_SECONDS,
+            need_video=False,
+            need_audio=False,
+        )
+        self._index: LabelIndex = trained.index
+        # The recurrent network unrolled predicts faster; a batch of 1 costs no more on a CPU.
+        model = trained.model.clone(lstm_unroll=config.model.lstm_steps)
+        self._network = jax.jit(make_network(model, temperatures or {}))
+        self._variables = trained.variables
+        self._batch = 1 if jax.default_backend() == "cpu" else 8
+
+    @property
+    def warning(self) -> str:
+        """What must stand wherever this network's words are shown; "" = nothing."""
+        return self.facts.warning
+
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        hop_seconds: float = DEFAULT_HOP_SECONDS,
+        max_faces: int = DEFAULT_MAX_FACES,
+        max_seconds: float = MAX_SECONDS,
+        limits: Limits = LIMITS,
+        progress: Callable[[float, float], None] | None = None,
+    ) -> Prediction:
+        """Judge a media file of any length, decoded in another process under limits.
+
+        Memory does not grow with the film but for what is returned (about 1 KB a window and face).
+        A script that calls this needs `if __name__ == "__main__":`, for the process is spawned.
+
+        Args:
+          path: a film, or sound alone, or picture alone.
+          hop_seconds: from one window's beginning to the next one's.
+          max_faces: followed at once.
+          max_seconds: longer files are refused.
+          limits: of the decoding process, for each window.
+          progress: called with the seconds of film done and the film's seconds.
+
+        Raises:
+          UserError: not readable, nothing in it that this network reads, larger than allowed.
+            A file that breaks off later gives what there was, with `complete` False.
+        """
+        path = Path(path)
+        options = self._options(hop_seconds, max_faces)
+        task = FilmTask(str(path), options, max_seconds)
+        notes: list[str] = []
+        broken: list[str] = []
+        with closing(stream_isolated(film_windows, task, limits=limits)) as messages:
+            try:
+                about = json.loads(next(messages))
+            except IsolatedError as error:
+                raise MediaError(str(error), path) from error
+            duration = float(about["duration"])
+
+            def windows() -> Iterator[Window]:
+                try:
+                    for message in messages:
+                        yield window_from_bytes(message)
+                except IsolatedError as error:
+                    broken.append(str(error))
+
+            collected = Collected()
+            for window, judged in self._judged(read_ahead(windows(), _READ_AHEAD)):
+                collected.add(window, judged)
+                if progress is not None:
+                    progress(min(window.end, duration), duration)
+        if broken and not collected.windows:
+            raise MediaError(broken[0], path)
+        there = tuple(name for name in ("video", "audio") if about[name])
+        notes += [about["note"]] if about["note"] else []
+        notes += [f"stops at {collected.end:.1f} s: {reason}" for reason in broken]
+        notes += self._notes(there, collected)
+        return Prediction(
+            source=path.name,
+            duration=collected.end,
+            emotions=self.emotions,
+            modalities=there,
+            windows=tuple(collected.windows),
+            faces=collected.paths(),
+            notes=tuple(notes),
+            complete=not broken and not about["note"],
+            model=self.facts,
+        )
+
+    def predict_arrays(
+        self,
+        frames: UInt8[np.ndarray, "F H W 3"] | None = None,
+        times: Float[np.ndarray, " F"] | None = None,
+        sound: Int16[np.ndarray, " N"] | Float[np.ndarray, " N"] | None = None,
+        *,
+        hop_seconds: float = DEFAULT_HOP_SECONDS,
+        max_faces: int = DEFAULT_MAX_FACES,
+        source: str = "arrays",
+    ) -> Prediction:
+        """Judge pictures and sound that are already in memory.
+
+        Args:
+          frames: RGB pictures as a camera gives them; the face is found and cut out here.
+          times: when each is shown, seconds, ascending.
+          sound: 16 kHz mono, int16 or floats in [-1, 1], beginning at 0 s.
+          hop_seconds, max_faces: as for `predict`.
+          source: a name for the result.
+
+        Raises:
+          UserError: neither frames nor sound that this network reads; frames without times.
+        """
+        live = self.live(hop_seconds=hop_seconds, max_faces=max_faces)
+        if frames is not None:
+            if times is None or len(times) != len(frames):
+                raise UserError("frames need as many times, in seconds")
+            if np.any(np.diff(times) <= 0):
+                raise UserError("the frames' times do not ascend")
+        there = ("video",) * (frames is not None and len(frames) > 0)
+        there += ("audio",) * (sound is not None and len(sound) > 0)
+        if not set(there) & set(self.facts.modalities):
+            raise UserError(f"this network reads {' and '.join(self.facts.modalities)}: give some")
+        if sound is not None and "audio" in self.facts.modalities:
+            live.add_sound(sound)
+        maker = live.maker
+        shown = () if frames is None or times is None else zip(times, frames, strict=True)
+        duration = maker.audio_end
+        if times is not None and len(times):
+            duration = max(duration, float(times[-1]))
+
+        def windows() -> Iterator[Window]:
+            for time, image in shown if "video" in self.facts.modalities else ():
+                yield from maker.due(float(time))
+                live.add_frame(float(time), image)
+            yield from maker.finish(duration)
+
+        collected = Collected()
+        for window, judged in self._judged(windows()):
+            collected.add(window, judged)
+        return Prediction(
+            source=source,
+            duration=duration,
+            emotions=self.emotions,
+            modalities=there,
+            windows=tuple(collected.windows),
+            faces=collected.paths(),
+            notes=tuple(self._notes(there, collected)),
+            complete=True,
+            model=self.facts,
+        )
+
+    def live(
+        self,
+        *,
+        hop_seconds: float = DEFAULT_HOP_SECONDS,
+        max_faces: int = DEFAULT_MAX_FACES,
+    ) -> Live:
+        """A session for a camera: add frames and sound, ask for an estimate at any time."""
+        maker = WindowMaker(self._options(hop_seconds, max_faces))
+        return Live(self.judge, maker, self.facts.window_seconds)
+
+    def warm_up(self) -> None:
+        """Compile the network now rather than at the first window (seconds; cached on disk)."""
+        self._run([padding_row(self.inputs)])
+
+    def judge(self, window: Window) -> list[Judgement]:
+        """What the network says of a window's excerpts."""
+        return next(iter(self._judged([window])))[1]
+
+    def _options(self, hop_seconds: float, max_faces: int) -> WindowOptions:
+        if not 0.05 <= hop_seconds <= self.facts.window_seconds:
+            raise UserError(
+                f"the hop is {hop_seconds:g} s; allowed are 0.05 to {self.facts.window_seconds:g} s"
+            )
+        if not 1 <= max_faces <= 16:
+            raise UserError(f"{max_faces} faces can't be followed; allowed are 1 to 16")
+        return WindowOptions(
+            clip=self._clip,
+            window_seconds=self.facts.window_seconds,
+            hop_seconds=hop_seconds,
+            max_faces=max_faces,
+            video="video" in self.facts.modalities,
+            audio="audio" in self.facts.modalities,
+        )
+
+    def _judged(self, windows: Iterable[Window]) -> Iterator[tuple[Window, list[Judgement]]]:
+        """Every window with its judgements, in order; the network gets full batches."""
+        waiting: list[Window] = []
+        rows: list[dict[str, Any]] = []
+        for window in windows:
+            waiting.append(window)
+            rows += [make_example(e.clip, self.inputs, self._index) for e in window.excerpts]
+            if len(rows) >= self._batch:
+                yield from self._release(waiting, rows)
+                waiting, rows = [], []
+        yield from self._release(waiting, rows)
+
+    def _release(
+        self, windows: list[Window], rows: list[dict[str, Any]]
+    ) -> Iterator[tuple[Window, list[Judgement]]]:
+        outputs = self._run(rows) if rows else {}
+        position = 0
+        for window in windows:
+            judged = []
+            for excerpt in window.excerpts:
+                one = {name: value[position] for name, value in outputs.items()}
+                judged.append(self._judgement(window, excerpt, one))
+                position += 1
+            unknown = Judgement(
+                window.start, window.end, None, (), None, None, None, None, _NOTHING
+            )
+            yield window, judged or [unknown]
+
+    def _run(self, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+        """The network over rows, `batch` at a time, so that one compiled program serves all."""
+        found = []
+        for first in range(0, len(rows), self._batch):
+            part = list(rows[first : first + self._batch])
+            part += [padding_row(self.inputs)] * (self._batch - len(part))
+            inputs = {name: np.stack([row[name] for row in part]) for name in INPUTS}
+            outputs = self._network(self._variables, inputs)
+            found.append({name: np.asarray(value) for name, value in outputs.items()})
+        return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
+
+    def _judgement(
+        self, window: Window, excerpt: Excerpt, outputs: dict[str, np.ndarray]
+    ) -> Judgement:
+        probabilities = outputs["probabilities"].astype(np.float64)
+        best = int(probabilities.argmax())
+        there = ("video",) * (excerpt.face is not None) + ("audio",) * (excerpt.clip.audio.size > 0)
+        return Judgement(
+            start=window.start,
+            end=window.end,
+            face=excerpt.face,
+            modalities=there,
+            probabilities=probabilities,
+            emotion=self.emotions[best],
+            confidence=float(probabilities[best]),
+            box=None,
+            reason="",
+            embedding=outputs["z_e"],
+        )
+
+    def _notes(self, there: tuple[str, ...], collected: "Collected") -> list[str]:
+        notes = []
+        reads = self.facts.modalities
+        if "video" in reads and "video" not in there:
+            notes.append("no picture: judged by sound alone")
+        if "audio" in reads and "audio" not in there:
+            notes.append("no sound: judged by faces alone")
+        if "video" in reads and "video" in there and not collected.boxes:
+            notes.append("no face found")
+        if "audio" in reads and "audio" in there and not collected.heard:
+            notes.append("the sound is silent throughout")
+        if len(reads) == 1:
+            notes.append(f"this network reads {reads[0]} alone")
+        if collected.left_out:
+            notes.append(f"at times {collected.left_out} more faces were seen than were followed")
+        if not self.facts.calibrated:
+            notes.append(
+                f"confidences are not calibrated: run avemo evaluate {self.facts.run} once"
+            )
+        return notes

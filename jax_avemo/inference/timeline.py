@@ -1,0 +1,240 @@
+"""What a network says about a film: windows, faces, notes; and how that is written down."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+PREDICTION_SCHEMA_VERSION = 1
+SYNTHETIC_WARNING = "trained on synthetic actors: not for real people"
+APPARENT = "apparent emotion, not anybody's inner state"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Which network spoke."""
+
+    name: str
+    size: str
+    run: str
+    step: int
+    version: str
+    """Of jax_avemo."""
+    corpus: str
+    synthetic: bool
+    """Trained on the synthetic corpus alone."""
+    calibrated: bool
+    """Whether confidences were fitted on validation clips; else they are bare softmax values."""
+    modalities: tuple[str, ...]
+    window_seconds: float
+
+    @property
+    def warning(self) -> str:
+        """What every output must say; "" = nothing."""
+        return SYNTHETIC_WARNING if self.synthetic else ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of one face, or of the sound alone, in one window."""
+
+    start: float
+    """Seconds."""
+    end: float
+    face: int | None
+    """Number of the face; None = the sound, or nobody."""
+    modalities: tuple[str, ...]
+    """What was there and used: "video", "audio", both, or () = unknown."""
+    probabilities: Float[np.ndarray, " K"] | None = field(repr=False)
+    """Calibrated, in the order of the emotions; None = unknown."""
+    emotion: str | None
+    """The likeliest; None = unknown."""
+    confidence: float | None
+    """Its probability."""
+    box: tuple[float, float, float, float] | None
+    """Middle of the face's boxes in the window: left, top, right, bottom, shares of the picture."""
+    reason: str
+    """Why it is unknown; "" = it is known."""
+    embedding: Float[np.ndarray, " E"] | None = field(repr=False, default=None)
+    """z_e."""
+
+
+@dataclass(frozen=True)
+class FacePath:
+    """Where one face was."""
+
+    number: int
+    times: Float[np.ndarray, " N"]
+    """Seconds, at most 5 a second."""
+    boxes: Float[np.ndarray, "N 4"]
+    """Left, top, right, bottom: shares of the picture's width and height."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """All that is said of one film."""
+
+    source: str
+    duration: float
+    """Seconds."""
+    emotions: tuple[str, ...]
+    modalities: tuple[str, ...]
+    """What the file has, of "video" and "audio"."""
+    windows: tuple[Judgement, ...]
+    """By start; within a window by face."""
+    faces: tuple[FacePath, ...]
+    notes: tuple[str, ...]
+    """What a reader should know of this file: sound missing, cut off, faces left out."""
+    complete: bool
+    """False: the file was damaged and ends before its time."""
+    model: ModelFacts
+
+    @property
+    def warning(self) -> str:
+        """What every output must say; "" = nothing."""
+        return self.model.warning
+
+    @property
+    def times(self) -> Float[np.ndarray, "N 2"]:
+        """Start and end of every window, seconds."""
+        return np.array([(w.start, w.end) for w in self.windows]).reshape(-1, 2)
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, "N K"]:
+        """Of every window; a row of NaN where it is unknown."""
+        unknown = np.full(len(self.emotions), np.nan)
+        rows = [unknown if w.probabilities is None else w.probabilities for w in self.windows]
+        return np.array(rows, np.float64).reshape(-1, len(self.emotions))
+
+    def of_face(self, face: int | None) -> tuple[Judgement, ...]:
+        """The timeline of one face; None = of the sound alone and of what is unknown."""
+        return tuple(window for window in self.windows if window.face == face)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is written to JSON; docs/predict.md has the schema."""
+        facts = self.model
+        return {
+            "schema_version": PREDICTION_SCHEMA_VERSION,
+            "warning": self.warning or None,
+            "meaning": APPARENT,
+            "source": self.source,
+            "duration": round(self.duration, 3),
+            "modalities": list(self.modalities),
+            "complete": self.complete,
+            "notes": list(self.notes),
+            "model": {
+                "name": facts.name,
+                "size": facts.size,
+                "run": facts.run,
+                "step": facts.step,
+                "version": facts.version,
+                "corpus": facts.corpus,
+                "synthetic": facts.synthetic,
+                "calibrated": facts.calibrated,
+                "modalities": list(facts.modalities),
+                "window_seconds": facts.window_seconds,
+            },
+            "emotions": list(self.emotions),
+            "windows": [self._window(window) for window in self.windows],
+            "faces": [
+                {
+                    "face": path.number,
+                    "boxes": [
+                        [round(float(t), 3), *np.round(box, 4).tolist()]
+                        for t, box in zip(path.times, path.boxes, strict=True)
+                    ],
+                }
+                for path in self.faces
+            ],
+        }
+
+    def _window(self, window: Judgement) -> dict[str, Any]:
+        probabilities = window.probabilities
+        return {
+            "start": round(window.start, 3),
+            "end": round(window.end, 3),
+            "face": window.face,
+            "modalities": list(window.modalities),
+            "emotion": window.emotion,
+            "confidence": None if window.confidence is None else round(window.confidence, 4),
+            "probabilities": None
+            if probabilities is None
+            else [round(float(p), 5) for p in probabilities],
+            "box": None if window.box is None else [round(x, 4) for x in window.box],
+            "reason": window.reason or None,
+        }
+
+    def to_csv(self) -> str:
+        """One line a window; empty cells where it is unknown."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        head = ["start", "end", "face", "modalities", "emotion", "confidence"]
+        writer.writerow([*head, *(f"p_{name}" for name in self.emotions), "reason", "warning"])
+        for window in self.windows:
+            shown = self._window(window)
+            writer.writerow(
+                [
+                    shown["start"],
+                    shown["end"],
+                    "" if window.face is None else window.face,
+                    "+".join(window.modalities),
+                    window.emotion or "",
+                    "" if window.confidence is None else shown["confidence"],
+                    *(shown["probabilities"] or [""] * len(self.emotions)),
+                    window.reason,
+                    self.warning,
+                ]
+            )
+        return text.getvalue()
+
+    def to_webvtt(self) -> str:
+        """Subtitles: each moment has the window whose middle is nearest, a line for each face."""
+        lines = ["WEBVTT", ""]
+        about = f"{self.model.name} {self.model.version}: {APPARENT}"
+        lines += [f"NOTE {about}" + (f"; {self.warning}" if self.warning else ""), ""]
+        for start, end, windows in spans(self.windows, self.duration):
+            lines.append(f"{_clock(start)} --> {_clock(end)}")
+            lines += [caption(window, len(windows)) for window in windows]
+            lines += [f"({self.warning})"] if self.warning else []
+            lines.append("")
+        return "\n".join(lines)
+
+
+def caption(window: Judgement, beside: int = 1) -> str:
+    """A window in a few words: 'face 1: happy 71 %'."""
+    who = "sound" if window.face is None else f"face {window.face}"
+    if window.emotion is None or window.confidence is None:
+        return f"unknown ({window.reason})"
+    alone = "" if len(window.modalities) != 1 or window.face is None else ", by the face alone"
+    name = f"{who}: " if beside > 1 or window.face != 1 else ""
+    return f"{name}{window.emotion} {100 * window.confidence:.0f} %{alone}"
+
+
+def spans(
+    windows: Sequence[Judgement], duration: float
+) -> list[tuple[float, float, list[Judgement]]]:
+    """The film cut where the nearest window changes: start, end, and what is said there.
+
+    Windows overlap; a moment belongs to the one whose middle is nearest.
+    """
+    by_time: dict[tuple[float, float], list[Judgement]] = {}
+    for window in windows:
+        by_time.setdefault((window.start, window.end), []).append(window)
+    positions = sorted(by_time)
+    middles = [(start + end) / 2 for start, end in positions]
+    cuts = [0.0, *((a + b) / 2 for a, b in zip(middles, middles[1:], strict=False)), duration]
+    return [
+        (cuts[i], cuts[i + 1], by_time[position])
+        for i, position in enumerate(positions)
+        if cuts[i + 1] > cuts[i]
+    ]
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest / 1000:06.3f}"

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from numpy_reference import assert_slopes, self_attention
 
 from jax_avemo.models.attention import (
     AttentivePooling,
@@ -36,36 +37,10 @@ def attention():
     return module, variables, apply
 
 
-def layer_norm(x, norm):
-    centred = x - x.mean(-1, keepdims=True)
-    scale = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
-    return centred / scale * norm["scale"] + norm["bias"]
-
-
-def attention_reference(params, x, mask, heads):
-    """One step and one head at a time, in float64, among real steps only."""
-    p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-    out, width = x.astype(np.float64).copy(), x.shape[-1]
-    d = width // heads
-    for b in range(len(x)):
-        real = np.flatnonzero(mask[b])
-        y = layer_norm(x[b, real].astype(np.float64), p["norm"])
-        qkv = y @ p["query_key_value"]["kernel"] + p["query_key_value"]["bias"]
-        q, k, v = qkv[:, :width], qkv[:, width : 2 * width], qkv[:, 2 * width :]
-        for i, step in enumerate(real):
-            parts = []
-            for h in range(heads):
-                part = slice(h * d, (h + 1) * d)
-                w = np.exp(k[:, part] @ q[i, part] / np.sqrt(d))
-                parts.append((w / w.sum()) @ v[:, part])
-            out[b, step] += np.concatenate(parts) @ p["output"]["kernel"] + p["output"]["bias"]
-    return out
-
-
 def test_self_attention_is_the_formula_among_real_steps(attention, x):
     _, variables, apply = attention
     out, weights = apply(variables, x, MASK)
-    expected = attention_reference(variables["params"], np.asarray(x), MASK, heads=2)
+    expected = self_attention(variables["params"], np.asarray(x), MASK, heads=2)
     np.testing.assert_allclose(out, expected, atol=2e-5)
     np.testing.assert_allclose(
         weights.sum(-1), np.broadcast_to(MASK[:, None], (3, 2, 5)), atol=1e-6
@@ -161,6 +136,56 @@ def test_attentive_pooling_is_the_formula_and_nothing_real_gives_zeros(x):
         np.testing.assert_allclose(pooled[b], (w / w.sum()) @ x[b, real], atol=1e-5)
     assert not np.any(np.asarray(weights)[~MASK])
     assert not np.any(pooled[2])
+
+
+def test_attentive_pooling_has_the_gradient_of_the_formula_s_finite_differences(x):
+    module = AttentivePooling(width=4)
+    variables = jax.jit(lambda: module.init(jax.random.key(0), x, jnp.asarray(MASK)))()
+    weights = np.random.default_rng(2).normal(size=(3, 8))
+
+    def loss(p, x):
+        total = 0.0
+        for b, real in enumerate(MASK[:2]):
+            hidden = np.tanh(x[b, real] @ p["hidden"]["kernel"] + p["hidden"]["bias"])
+            w = np.exp(hidden @ p["score"]["kernel"])[:, 0]
+            total += (weights[b] * ((w / w.sum()) @ x[b, real])).sum()
+        return total
+
+    def ours(p, x):
+        pooled, _ = module.apply({"params": p}, x, jnp.asarray(MASK))
+        return (jnp.asarray(weights, jnp.float32) * pooled).sum()
+
+    gradients = jax.jit(jax.grad(ours, argnums=(0, 1)))(variables["params"], x)
+    assert_slopes(loss, gradients, variables["params"], x)
+
+
+def test_step_attention_is_attention_after_the_code_of_times_in_value_and_gradient(x):
+    module = StepAttention(heads=2)
+    times = jnp.asarray(np.random.default_rng(3).uniform(0, 3, (3, 5)), jnp.float32)
+    shapes = jax.eval_shape(
+        lambda: module.init(jax.random.key(0), x, times, jnp.asarray(MASK), False)
+    )
+    rng = np.random.default_rng(4)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32) / 2, shapes)
+    weights = rng.normal(size=x.shape)
+    periods = np.geomspace(0.1, 100.0, 4)
+    angle = 2 * np.pi * np.asarray(times, np.float64)[..., None] / periods
+    code = np.concatenate([np.sin(angle), np.cos(angle)], -1)
+
+    def reference(p, x):
+        return self_attention(p["attention"], x + code * p["position_gain"], MASK, heads=2)
+
+    @jax.jit
+    def ours(p, x):
+        def loss(p, x):
+            out = module.apply({"params": p}, x, times, jnp.asarray(MASK), False)[0]
+            return (jnp.asarray(weights, jnp.float32) * out).sum(), out
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(p, x)
+
+    gradients, out = ours(params["params"], x)
+    np.testing.assert_allclose(out, reference(params["params"], np.asarray(x)), atol=5e-5)
+    assert_slopes(lambda p, x: (weights * reference(p, x)).sum(), gradients, params["params"], x)
 
 
 def test_attentive_pooling_ignores_what_padding_contains_in_value_and_gradient(x):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy_reference import assert_slopes, batch_norm, layer_norm, self_attention
 
 from jax_avemo.models.audio_cnn import AudioNetwork, TemporalBlock
 
@@ -102,25 +103,52 @@ def test_a_step_is_centred_on_its_frame():
 
 
 def numpy_block(params, x, mask):
-    """The block of kernel 3 in float64: explicit windows, statistics over real steps."""
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    x, mask = np.asarray(x, np.float64), np.asarray(mask)
+    """The block in float64: explicit windows, statistics over real steps."""
     x = np.where(mask[..., None], x, 0)
     strided_mask = mask[:, ::2]
 
     def conv(name, x, stride):
-        padded = np.pad(x, ((0, 0), (1, 1), (0, 0)))
-        windows = [padded[:, t : t + 3] for t in range(0, x.shape[1], stride)]
-        return np.stack([np.einsum("bkc,kco->bo", w, params[name]["kernel"]) for w in windows], 1)
+        kernel = params[name]["kernel"]
+        padded = np.pad(x, ((0, 0), (len(kernel) // 2,) * 2, (0, 0)))
+        windows = [padded[:, t : t + len(kernel)] for t in range(0, x.shape[1], stride)]
+        return np.stack([np.einsum("bkc,kco->bo", w, kernel) for w in windows], 1)
 
     def norm(name, x):
-        real = x[strided_mask]
-        x = (x - real.mean(0)) / np.sqrt(real.var(0) + 1e-5)
-        return x * params[name]["scale"] + params[name]["bias"]
+        return batch_norm(x, strided_mask, params[name])
 
     y = np.maximum(norm("bn1", conv("conv1", x, 2)), 0)
     y = norm("bn2", conv("conv2", np.where(strided_mask[..., None], y, 0), 1))
     return np.maximum(y + norm("shortcut_bn", x[:, ::2] @ params["shortcut"]["kernel"]), 0)
+
+
+def numpy_network(params, x, mask):
+    """`NETWORK` in training: blocks, projection, positions, attention, normalisation."""
+    for index in range(len(NETWORK.widths)):
+        x, mask = numpy_block(params[f"block{index + 1}"], x, mask), mask[:, ::2]
+    x = x @ params["projection"]["kernel"] + params["projection"]["bias"]
+    times = np.arange(x.shape[1]) * 4 * NETWORK.hop_seconds
+    angle = 2 * np.pi * times[:, None] / np.geomspace(0.1, 100.0, NETWORK.width // 2)
+    code = np.concatenate([np.sin(angle), np.cos(angle)], -1)
+    x = self_attention(params["attention"], x + code * params["position_gain"], mask, heads=2)
+    return np.where(mask[..., None], layer_norm(x, params["norm"]), 0)
+
+
+def in_float64(*trees):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), trees)
+
+
+def test_the_whole_network_has_numpys_values_and_slopes(variables):
+    features, mask = batch(21, [21, 10, 0], fill=5.0)
+    real = np.asarray(mask)
+    sequence, _, _, gradient = run(NETWORK, variables, features, mask)
+    params, x = in_float64(variables["params"], features)
+    np.testing.assert_allclose(sequence, numpy_network(params, x, real), rtol=1e-3, atol=1e-3)
+    assert_slopes(
+        lambda params: np.sin(3.0 * numpy_network(params, x, real)).sum(),
+        (gradient,),
+        variables["params"],
+        tolerance=5e-3,  # batch norm over 4 to 8 real steps, in float32
+    )
 
 
 @pytest.mark.parametrize("steps", [9, 10])
@@ -130,7 +158,7 @@ def test_block_equals_numpy(steps):
     variables = random_variables(block, features, mask)
     train = jax.jit(lambda *args: block.apply(*args, True, mutable=["batch_stats"])[0])
     y, out_mask = train(variables, features, mask)
-    expected = numpy_block(variables["params"], features, mask)
+    expected = numpy_block(*in_float64(variables["params"], features), np.asarray(mask))
     np.testing.assert_array_equal(out_mask, mask[:, ::2])
     real = np.asarray(out_mask)
     np.testing.assert_allclose(y[real], expected[real], rtol=1e-4, atol=1e-4)

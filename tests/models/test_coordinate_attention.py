@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy_reference import assert_slopes
 
 from jax_avemo.models.coordinate_attention import CoordinateAttention, hard_swish
 
@@ -68,6 +69,30 @@ def test_equals_the_equations_and_sows_both_maps():
     np.testing.assert_array_equal(y[MASK], other_y[MASK])
     jax.tree.map(
         np.testing.assert_array_equal, updated["batch_stats"], other_updated["batch_stats"]
+    )
+
+
+def test_its_gradient_is_the_equations_finite_difference():
+    layer = CoordinateAttention(reduction=2, min_width=4)
+    start = jax.eval_shape(lambda: layer.init(jax.random.key(0), X, MASK, True))
+    params = random_like(start["params"])
+    stats = {"bn1": {"mean": jnp.zeros(8), "var": jnp.ones(8)}}
+    weights = RNG.normal(size=X.shape) * np.asarray(MASK)[:, None, None, None]
+
+    @jax.jit
+    def gradients(params, x):
+        def loss(params, x):
+            variables = {"params": params, "batch_stats": stats}
+            y, _ = layer.apply(variables, x, MASK, True, mutable=["batch_stats"])
+            return (jnp.asarray(weights, jnp.float32) * y).sum()
+
+        return jax.grad(loss, argnums=(0, 1))(params, x)
+
+    assert_slopes(
+        lambda params, x: (weights * reference(params, x, MASK)[0]).sum(),
+        gradients(params, X),
+        params,
+        X,
     )
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy_reference import assert_slopes
 
 from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal
 
@@ -89,3 +90,53 @@ def test_marginal_adversary_sees_z_alone(z):
     np.testing.assert_array_equal(
         module.apply(variables, z, jnp.array([0, 1, -1, 1])), module.apply(variables, z)
     )
+
+
+LABELS = np.array([0, 1, -1, 1])
+KNOWN = np.array([[1, 0], [0, 1], [0, 0], [0, 1]], np.float64)
+
+
+@pytest.mark.parametrize("classes", [0, 2], ids=["marginal", "conditional"])
+def test_both_adversaries_have_the_slopes_of_the_formula(classes, z):
+    """Of what they learn, and of what is handed down to z, reversed."""
+    module = Adversary(classes=3, hidden=8, condition_classes=classes)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), z, jnp.asarray(LABELS))
+    rng = np.random.default_rng(5)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)["params"]
+    weights = rng.normal(size=(4, 3))
+
+    def loss(p, z):
+        seen = z
+        if classes:
+            outer = (z[:, :, None] * KNOWN[:, None, :]).reshape(4, -1)
+            seen = np.concatenate([z, KNOWN, outer], 1)
+        hidden = np.maximum(seen @ p["hidden"]["kernel"] + p["hidden"]["bias"], 0)
+        return (weights * (hidden @ p["output"]["kernel"] + p["output"]["bias"])).sum()
+
+    def ours(p, z):
+        logits = module.apply({"params": p}, gradient_reversal(z, 0.25), jnp.asarray(LABELS))
+        return (jnp.asarray(weights, jnp.float32) * logits).sum()
+
+    of_params, of_z = jax.jit(jax.grad(ours, argnums=(0, 1)))(params, z)
+    assert_slopes(loss, (of_params, -4.0 * of_z), params, z)
+
+
+def test_task_encoder_has_the_slopes_of_the_formula(z):
+    module = TaskEncoder(width=5, hidden=7)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), z, False))
+    rng = np.random.default_rng(6)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)["params"]
+    weights = rng.normal(size=(4, 5))
+
+    def loss(p, z):
+        x = normalise(z) * p["norm"]["scale"] + p["norm"]["bias"]
+        x = x @ p["hidden"]["kernel"] + p["hidden"]["bias"]
+        x = x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+        x = normalise(x @ p["output"]["kernel"] + p["output"]["bias"])
+        return (weights * (x * p["output_norm"]["scale"] + p["output_norm"]["bias"])).sum()
+
+    def ours(p, z):
+        out = module.apply({"params": p}, z, False)
+        return (jnp.asarray(weights, jnp.float32) * out).sum()
+
+    assert_slopes(loss, jax.jit(jax.grad(ours, argnums=(0, 1)))(params, z), params, z)

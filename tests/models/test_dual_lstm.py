@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from numpy_reference import assert_slopes
 
 from jax_avemo.models.dual_lstm import DualLSTM, dual_lstm_cell, project, scan_dual_lstm
 
@@ -101,6 +102,29 @@ def test_outputs_are_the_equations_in_both_directions(kind, sequences, request):
     backward = direction_reference(params["backward"], *sequences, range(S - 1, -1, -1))
     expected = np.concatenate([forward, backward], -1)
     np.testing.assert_allclose(apply(variables, *sequences), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "normalised"])
+def test_the_scans_gradient_is_the_equations_finite_difference(kind, sequences, request):
+    """Both directions, every kind of mask, through all steps."""
+    variables, _ = request.getfixturevalue(kind)
+    video, audio, *masks = sequences
+    weights = np.random.default_rng(4).normal(size=(B, S, 2 * H))
+
+    def loss(params, video, audio):
+        forward = direction_reference(params["forward"], video, audio, *masks, range(S))
+        backward = direction_reference(
+            params["backward"], video, audio, *masks, range(S - 1, -1, -1)
+        )
+        return (weights * np.concatenate([forward, backward], -1)).sum()
+
+    def ours(params, video, audio):
+        module = DualLSTM(H, layer_norm=kind == "normalised")
+        out = module.apply({"params": params}, video, audio, *masks)
+        return (jnp.asarray(weights, jnp.float32) * out).sum()
+
+    point = (variables["params"], video, audio)
+    assert_slopes(loss, quick_jit(jax.grad(ours, argnums=(0, 1, 2)))(*point), *point)
 
 
 @pytest.mark.parametrize("kind", ["plain", "normalised"])

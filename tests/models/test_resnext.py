@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy_reference import assert_slopes, batch_norm, grouped_conv
 
 from jax_avemo.models.resnext import Bottleneck, ResNeXt, max_pool
 
@@ -77,26 +78,7 @@ def test_attention_stands_in_every_block():
     assert inner["layer1_0"]["coordinate_attention"]["conv_h"]["kernel"].shape[-1] == 128
 
 
-def numpy_conv(x, kernel, stride, groups):
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    y = np.zeros((x.shape[0], height, width, kernel.shape[-1]))
-    inputs, outputs = kernel.shape[2], kernel.shape[3] // groups
-    for i in range(height):
-        for j in range(width):
-            patch = padded[:, i * stride : i * stride + 3, j * stride : j * stride + 3]
-            for g in range(groups):
-                part = slice(g * outputs, (g + 1) * outputs)
-                y[:, i, j, part] = np.einsum(
-                    "nhwi,hwio->no",
-                    patch[..., g * inputs : (g + 1) * inputs],
-                    kernel[..., part],
-                )
-    return y
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_bottleneck_equals_numpy_in_evaluation(stride):
+def bottleneck(stride):
     block = Bottleneck(
         width=8,
         features=12,
@@ -108,13 +90,29 @@ def test_bottleneck_equals_numpy_in_evaluation(stride):
         batch_norm_momentum=0.9,
         dtype=jnp.float32,
     )
-    x = jnp.asarray(RNG.normal(size=(2, 5, 6, 12)), jnp.float32)
+    x = jnp.asarray(RNG.normal(size=(3, 5, 6, 12)), jnp.float32)
     variables = jax.tree.map(
         lambda leaf: jnp.asarray(RNG.uniform(0.2, 1.0, leaf.shape), jnp.float32),
         jax.eval_shape(lambda: block.init(jax.random.key(0), x, None, False)),
     )
-    y = jax.jit(block.apply, static_argnums=3, compiler_options=QUICKLY)(variables, x, None, False)
+    return block, variables, x
 
+
+def numpy_bottleneck(params, norm, x, stride):
+    """`norm(name, x)` is evaluation's or training's batch norm."""
+    y = np.maximum(norm("bn1", x @ params["conv1"]["kernel"]), 0)
+    y = grouped_conv(y, params["conv2"]["kernel"], stride, groups=4)
+    y = np.maximum(norm("bn2", y), 0)
+    y = norm("bn3", y @ params["conv3"]["kernel"])
+    if stride == 2:
+        x = norm("downsample_bn", x[:, ::2, ::2] @ params["downsample_conv"]["kernel"])
+    return np.maximum(y + x, 0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bottleneck_equals_numpy_in_evaluation(stride):
+    block, variables, x = bottleneck(stride)
+    y = jax.jit(block.apply, static_argnums=3, compiler_options=QUICKLY)(variables, x, None, False)
     params, stats = jax.tree.map(
         lambda leaf: np.asarray(leaf, np.float64), (variables["params"], variables["batch_stats"])
     )
@@ -123,17 +121,41 @@ def test_bottleneck_equals_numpy_in_evaluation(stride):
         x = (x - stats[name]["mean"]) / np.sqrt(stats[name]["var"] + 1e-5)
         return x * params[name]["scale"] + params[name]["bias"]
 
-    x = np.asarray(x, np.float64)
-    expected = np.maximum(norm("bn1", x @ params["conv1"]["kernel"]), 0)
-    expected = numpy_conv(expected, params["conv2"]["kernel"], stride, groups=4)
-    expected = np.maximum(norm("bn2", expected), 0)
-    expected = norm("bn3", expected @ params["conv3"]["kernel"])
-    shortcut = x
-    if stride == 2:
-        shortcut = shortcut[:, ::2, ::2] @ params["downsample_conv"]["kernel"]
-        shortcut = norm("downsample_bn", shortcut)
     assert ("downsample_conv" in params) == (stride == 2)
-    np.testing.assert_allclose(y, np.maximum(expected + shortcut, 0), rtol=1e-4, atol=1e-4)
+    expected = numpy_bottleneck(params, norm, np.asarray(x, np.float64), stride)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bottleneck_has_numpys_values_and_slopes_in_training_with_a_masked_image(stride):
+    block, variables, x = bottleneck(stride)
+    mask = np.array([True, False, True])
+    # Signs of both kinds, or no ReLU would ever close.
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape), jnp.float32), variables["params"]
+    )
+    size = (3, -(-5 // stride), -(-6 // stride), 12)
+    weights = RNG.normal(size=size) * mask[:, None, None, None]
+
+    @partial(jax.jit, compiler_options=QUICKLY)
+    def ours(params, x):
+        def loss(params, x):
+            y, _ = block.apply(
+                variables | {"params": params}, x, jnp.asarray(mask), True, mutable=["batch_stats"]
+            )
+            return (jnp.asarray(weights, jnp.float32) * y).sum(), y
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+
+    def reference(params, x):
+        return numpy_bottleneck(
+            params, lambda name, x: batch_norm(x, mask, params[name]), x, stride
+        )
+
+    gradients, y = ours(params, x)
+    expected = reference(*jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, x)))
+    np.testing.assert_allclose(y[mask], expected[mask], rtol=1e-3, atol=1e-3)
+    assert_slopes(lambda p, x: (weights * reference(p, x)).sum(), gradients, params, x)
 
 
 @pytest.mark.parametrize("size", [(6, 6), (5, 7), (1, 2)])

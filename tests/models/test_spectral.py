@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 import pytest
+from numpy_reference import assert_slopes
 
 from jax_avemo.models import spectral
 
@@ -127,6 +128,37 @@ def test_a_window_longer_than_the_fft_is_refused():
 
 
 KINDS = ["log_mel", "mfcc"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_gradient_is_the_finite_difference_of_librosa_in_float64(kind):
+    audio = sound(2000)
+    front_end = spectral.SpectralFrontEnd(kind=kind, coefficients=12)
+    shape = (8, front_end.channels)
+    weights = np.random.default_rng(1).normal(size=shape)
+
+    def loss(audio):
+        mel = librosa_mel(audio)
+        assert mel.dtype == np.float64
+        if kind == "log_mel":
+            static = (np.log(mel.T + 1e-5) + 4) / 3
+            derivatives = np.zeros((8, 0))
+        else:
+            bands = (librosa.power_to_db(mel, top_db=80.0) * np.log(10) / 10 + 4) / 3
+            cepstrum = librosa.feature.mfcc(S=bands, n_mfcc=12)
+            static = cepstrum.T
+            derivatives = np.concatenate(
+                [librosa.feature.delta(cepstrum, order=n, mode="nearest").T for n in (1, 2)], 1
+            )
+        features = np.concatenate([static, static - static.mean(0), derivatives], axis=1)
+        return (weights * features).sum()
+
+    def ours(audio):
+        features, _, _ = front_end(audio[None], jnp.array([2000]))
+        return (jnp.asarray(weights, jnp.float32) * features[0]).sum()
+
+    gradient = jax.jit(jax.grad(ours))(jnp.asarray(audio))
+    assert_slopes(loss, (gradient,), audio)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -109,6 +109,91 @@ class TestGradNorm:
             gradnorm(INITIAL).init(("emotion",))
 
 
+def gradnorm_in_numpy(initial, losses, norms, alpha, learning_rate):
+    """Algorithm 1 of Chen et al. 2018 in float64, w = exp(a), with Adam written out.
+
+    `losses` and `norms` (||dL_i/dW||) have a row for each step; the weights used in each.
+    """
+    a, moment, square = np.zeros(2), np.zeros(2), np.zeros(2)
+    used = []
+    for count, (loss, norm) in enumerate(zip(losses, norms, strict=True), start=1):
+        w = np.exp(a)
+        used.append(w)
+        g = w * norm
+        rate = loss / initial
+        target = g.mean() * (rate / rate.mean()) ** alpha
+        slope = np.sign(g - target) * g  # d |G_i - target| / d a_i, the target held constant
+        moment = 0.9 * moment + 0.1 * slope
+        square = 0.999 * square + 0.001 * slope**2
+        hat = moment / (1 - 0.9**count), square / (1 - 0.999**count)
+        a = a - learning_rate * hat[0] / (np.sqrt(hat[1]) + 1e-8)
+        a = a - np.log(np.exp(a).sum() / 2)
+    return np.array(used)
+
+
+class TestGradNormOnATrainedToy:
+    """Two regressions of one matrix W that differ in scale alone, as in the paper's section 4.1:
+    L_i = mean (W x - s_i t_i)^2, whose gradient norms are known in closed form."""
+
+    SCALES = (1.0, 8.0)
+    STEPS = 60
+
+    def train(self, alpha):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(32, 4)).astype(np.float32)
+        truth = rng.normal(size=(4, 6)).astype(np.float32)
+        goals = {
+            task: scale * x @ (truth + 0.3 * rng.normal(size=(4, 6))).astype(np.float32)
+            for task, scale in zip(TASKS, self.SCALES, strict=True)
+        }
+        initial = {task: float(np.mean(goal**2)) for task, goal in goals.items()}
+        balancer = gradnorm(initial, alpha=alpha, learning_rate=0.02)
+
+        def loss_of(kernel, task):
+            return jnp.mean(jnp.square(x @ kernel - goals[task]))
+
+        @jax.jit
+        def run():
+            def step(carry, _):
+                kernel, state = carry
+                found = {task: jax.value_and_grad(loss_of)(kernel, task) for task in TASKS}
+                losses = {task: value for task, (value, _) in found.items()}
+                slopes = {task: slope for task, (_, slope) in found.items()}
+                weights, state = balancer.combine(state, losses, slopes)
+                kernel = kernel - 0.01 * sum(weights[task] * slopes[task] for task in TASKS)
+                return (kernel, state), (weights, losses, kernel)
+
+            start = jnp.zeros((4, 6)), balancer.init(TASKS)
+            return jax.lax.scan(step, start, None, length=self.STEPS)[1]
+
+        weights, losses, kernels_after = run()
+        kernels_before = np.concatenate([np.zeros((1, 4, 6)), kernels_after[:-1]])
+        norms = np.stack(
+            [
+                # dL/dW = 2 / (B D) x^T (x W - goal)
+                np.linalg.norm(2 / (32 * 6) * x.T @ (x @ kernels_before - goals[task]), axis=(1, 2))
+                for task in TASKS
+            ],
+            axis=1,
+        )
+        table = [np.stack([d[task] for task in TASKS], axis=1) for d in (weights, losses)]
+        return *table, norms, np.array([initial[task] for task in TASKS])
+
+    @pytest.mark.parametrize("alpha", [0.0, 1.5])
+    def test_every_weight_of_the_trajectory_is_the_algorithms(self, alpha):
+        weights, losses, norms, initial = self.train(alpha)
+        expected = gradnorm_in_numpy(initial, losses, norms, alpha, learning_rate=0.02)
+        np.testing.assert_allclose(weights, expected, rtol=2e-3)
+
+    def test_the_task_of_the_larger_gradient_loses_weight_and_norms_come_together(self):
+        weights, _, norms, _ = self.train(alpha=0.0)
+        weighted = weights * norms
+        assert norms[0, 1] / norms[0, 0] > 5  # known: the scales differ by 8
+        assert (np.diff(weights[:20, 1]) < 0).all()
+        before, after = weighted[0, 1] / weighted[0, 0], weighted[-1, 1] / weighted[-1, 0]
+        assert after < 0.6 * before
+
+
 class TestFixed:
     def test_weights_never_move(self):
         weights = run(fixed({"emotion": 1.0, "identity": 0.3}), scalars(9, 1), kernels(1, 9), 5)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy_reference import assert_slopes
 
 from jax_avemo.objectives import losses
 
@@ -50,6 +51,18 @@ class TestSoftmaxCrossEntropy:
         expected = -np.mean(np.sum(target * np.log(softmax(logits)), axis=1))
         smoothed = softmax_cross_entropy(logits, labels, all_valid(4), 0.1)
         assert smoothed == pytest.approx(float(expected), rel=1e-5)
+
+    def test_smoothed_gradient_is_the_finite_difference(self):
+        logits, labels = normal(7, 5, 4), np.array([1, 0, 3, -1, 2])
+        valid = np.array([True, True, True, True, False])
+        target = 0.8 * np.eye(4)[labels] + 0.2 / 4
+
+        def loss(logits):
+            return -np.sum((target * np.log(softmax(logits)))[:3]) / 3
+
+        counted = jnp.asarray(labels), jnp.asarray(valid)
+        slope = jax.jit(jax.grad(lambda x: losses.softmax_cross_entropy(x, *counted, 0.2)))(logits)
+        assert_slopes(loss, (slope,), logits)
 
     def test_gradient_is_probability_minus_target(self):
         logits, labels = normal(2, 3, 4), np.array([1, 0, 3])
@@ -167,6 +180,44 @@ class TestEveryCoupling:
             ze = ze - 0.2 * np.array(slope) / np.linalg.norm(slope)
             last, slope = measure(ze, zi, all_valid(16))
         assert last < 0.5 * first
+
+
+def orthogonality_of(ze, zi):
+    def rows(z):
+        z = z - z.mean(0)
+        return z / np.linalg.norm(z, axis=1, keepdims=True)
+
+    return np.sum((rows(ze).T @ rows(zi)) ** 2) / len(ze) ** 2
+
+
+def hsic_with(bandwidths):
+    """The trace formula; the bandwidths are constants, as they are to differentiation."""
+
+    def loss(ze, zi):
+        m = len(ze)
+        h = np.eye(m) - 1 / m
+        kernels = [
+            np.exp(-((z[:, None] - z[None]) ** 2).sum(-1) / width)
+            for z, width in zip((ze, zi), bandwidths, strict=True)
+        ]
+        return np.trace(kernels[0] @ h @ kernels[1] @ h) / (m - 1) ** 2
+
+    return loss
+
+
+@pytest.mark.parametrize("name", sorted(COUPLINGS))
+def test_couplings_have_the_slopes_of_their_formula_and_padding_has_none(name):
+    ze, zi = normal(10, 6, 4), normal(11, 6, 3)
+    real = (ze, zi)
+    if name == "hsic":
+        squares = [((z[:, None] - z[None]) ** 2).sum(-1).astype(float) for z in real]
+        loss = hsic_with([d[~np.eye(6, dtype=bool)].mean() for d in squares])
+    else:
+        loss = orthogonality_of
+    padded = [np.concatenate([z, np.full((2, z.shape[1]), 7.0, np.float32)]) for z in real]
+    slopes = jax.jit(jax.grad(PENALTIES[name], argnums=(0, 1)))(*padded, np.arange(8) < 6)
+    assert_slopes(loss, tuple(slope[:6] for slope in slopes), *real)
+    assert not any(np.any(slope[6:]) for slope in slopes)
 
 
 class TestReversalSchedule:

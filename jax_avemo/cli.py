@@ -25,6 +25,7 @@ Work = Callable[[argparse.Namespace, list[str]], None]
 def _prepare(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo.data.clip import ClipOptions
     from jax_avemo.data.prepare import prepare
+    from jax_avemo.data.summary import to_text
 
     options = ClipOptions(
         frame_size=args.size,
@@ -37,11 +38,12 @@ def _prepare(args: argparse.Namespace, rest: list[str]) -> None:
     summary = prepare(
         args.corpus, args.source, args.data_dir, options, workers=args.workers or None
     )
-    for note in summary.notes:
-        say(f"note: {note}")
     if args.json:
+        for note in summary.notes:
+            say(f"note: {note}")
         print(json.dumps(asdict(summary), ensure_ascii=False))
         return
+    print(to_text(summary))
     say(
         f"{summary.clips} clips of {summary.subjects} subjects in {args.data_dir}; "
         f"{summary.rejected} refused"

@@ -21,6 +21,17 @@ import numpy as np
 from jax_avemo.corpora import Scan, scan_corpus
 from jax_avemo.corpora.scan import with_modalities
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
+from jax_avemo.data.summary import (
+    SUMMARY_NAME,
+    ClipFigures,
+    Reject,
+    Summary,
+    describe,
+    measure,
+    read_summary,
+    to_text,
+    unlike_published,
+)
 from jax_avemo.errors import UserError
 from jax_avemo.files import write_atomic, write_json
 from jax_avemo.media.archives import file_state, locate, unpack
@@ -29,49 +40,8 @@ from jax_avemo.media.sandbox import run_isolated
 from jax_avemo.progress import Progress
 from jax_avemo.schema import Clip, Recording
 
-SUMMARY_NAME, REJECTS_NAME = "summary.json", "rejects.csv"
+REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"
 _STAGING_NAME, _LOCK_NAME = ".staging", ".lock"
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A recording that could not be used."""
-
-    path: str
-    """Below the source folder."""
-    reason: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a data set holds; its file is written last, so that it stands for a whole one."""
-
-    corpus: str
-    source: str
-    options: dict[str, Any]
-    clips: int
-    subjects: int
-    emotions: dict[str, int]
-    """Clips of each emotion, in the order of their indices."""
-    rejected: int
-    rejects: list[Reject]
-    long_sessions: list[str]
-    """Recordings that are no takes and in no fold."""
-    notes: list[str]
-    face_found_rate: float | None
-    """Share of frames in which the face was detected; None without a frame."""
-    duration_seconds: dict[str, float]
-    """Of the clips: min, mean, max, total."""
-    fingerprint: str
-    """Of the source: names, sizes, dates and labels."""
-    disagreements: list[str] = dataclasses.field(default_factory=list)
-    """Takes whose folder and file name say different things; the folder is believed."""
-    synthetic: bool = False
-    """Whether the demo made the media, whatever corpus they are read as."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the JSON file and `avemo prepare --json` have it."""
-        return dataclasses.asdict(self)
 
 
 def prepare(
@@ -84,15 +54,15 @@ def prepare(
 ) -> Summary:
     """Make clips of the corpus at `source` in `data_dir`, or of what is new there.
 
-    Writes `clips/` (see data.clips), `rejects.csv` and, last, `summary.json`. A killed run goes on
-    where it was; with nothing new it returns at once. A file that hangs or crashes its decoder is
-    rejected and the rest goes on. `workers` None = one a core.
+    Writes `clips/` (see data.clips), `rejects.csv`, `summary.txt` and, last, `summary.json`. A
+    killed run goes on where it was; with nothing new it returns at once. A file that hangs or
+    crashes its decoder is rejected and the rest goes on. `workers` None = one a core.
 
     Raises UserError when the source has no take, when all are rejected, and when `data_dir` holds
     clips of another corpus or with other options.
     """
     source, data_dir = Path(source), Path(data_dir)
-    summary = _read_summary(data_dir)
+    summary = read_summary(data_dir)
     if summary is not None:
         _check_same(summary, corpus, options, data_dir)
         if not source.exists() and summary.source == str(source.absolute()):
@@ -111,7 +81,7 @@ def prepare(
 
 def is_prepared(corpus: str, source: Path, data_dir: Path, options: ClipOptions) -> bool:
     """Whether `prepare` with these arguments would have nothing to do."""
-    summary = _read_summary(Path(data_dir))
+    summary = read_summary(Path(data_dir))
     if summary is None or summary.corpus != corpus or summary.options != options.to_dict():
         return False
     if not Path(source).exists():
@@ -144,20 +114,6 @@ def _fingerprint(scan: Scan, sources: list[str]) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]
-
-
-def _read_summary(data_dir: Path) -> Summary | None:
-    path = data_dir / SUMMARY_NAME
-    if not path.is_file() or not (data_dir / "clips").is_dir():
-        return None
-    try:
-        value = json.loads(path.read_text())
-        rejects = [Reject(**reject) for reject in value.pop("rejects")]
-        return Summary(rejects=rejects, **value)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}): delete {data_dir} and prepare again"
-        ) from error
 
 
 def _check_same(summary: Summary, corpus: str, options: ClipOptions, data_dir: Path) -> None:
@@ -199,6 +155,10 @@ class _Preparation:
     sources: list[str]
     fingerprint: str
 
+    @property
+    def synthetic(self) -> bool:
+        return self.scan.synthetic or self.corpus == "demo"
+
     def run(self, workers: int) -> Summary:
         staging = self.data_dir / _STAGING_NAME
         staging.mkdir(exist_ok=True)
@@ -214,6 +174,7 @@ class _Preparation:
             )
         summary = self._build(whole, rejects)
         self._write_rejects(rejects)
+        write_atomic(self.data_dir / TEXT_NAME, (to_text(summary) + "\n").encode())
         write_json(self.data_dir / SUMMARY_NAME, summary.to_dict())
         shutil.rmtree(staging)
         return summary
@@ -290,15 +251,13 @@ class _Preparation:
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         new.mkdir()
-        found: list[Any] = []
-        seconds: list[float] = []
+        figures: list[ClipFigures] = []
 
         def clips() -> Iterator[Clip]:
             with Progress(len(whole), "writing", unit="clips") as progress:
                 for position in whole:
                     clip = self._read_staged(position)
-                    found.append(clip.face_found)
-                    seconds.append(clip.duration)
+                    figures.append(measure(clip))
                     yield clip
                     progress.advance()
 
@@ -309,6 +268,8 @@ class _Preparation:
             labels,
             emotions=self.scan.emotions,
             options=self.options.to_dict(),
+            corpus=self.corpus,
+            synthetic=self.synthetic,
             sources=[self.sources[position] for position in whole],
         )
         # From here on the old summary does not hold; the staged clips survive a kill.
@@ -317,8 +278,9 @@ class _Preparation:
             place.rename(old)
         (new / "clips").rename(place)
         counts = Counter(label.emotion for label in labels)
-        frames = np.concatenate(found)
-        return Summary(
+        frames = sum(clip.frames for clip in figures)
+        seconds = [clip.seconds for clip in figures]
+        summary = Summary(
             corpus=self.corpus,
             source=str(self.source.absolute()),
             options=self.options.to_dict(),
@@ -330,14 +292,19 @@ class _Preparation:
             long_sessions=[recording.labels.key for recording in self.scan.long_sessions],
             notes=list(self.scan.notes),
             disagreements=list(self.scan.disagreements),
-            synthetic=self.scan.synthetic,
-            face_found_rate=round(float(frames.mean()), 4) if frames.size else None,
+            synthetic=self.synthetic,
+            statistics=describe(labels, figures),
+            face_found_rate=round(sum(clip.found for clip in figures) / frames, 4)
+            if frames
+            else None,
             duration_seconds={
                 name: round(float(reduce(seconds)), 3)
                 for name, reduce in (("min", min), ("mean", np.mean), ("max", max), ("total", sum))
             },
             fingerprint=self.fingerprint,
         )
+        warnings = unlike_published(self.scan.facts, summary)
+        return dataclasses.replace(summary, notes=[*summary.notes, *warnings])
 
     def _write_rejects(self, rejects: list[Reject]) -> None:
         text = io.StringIO()

@@ -337,7 +337,7 @@ def provenance(trained: Trained, clips: ClipSource) -> dict[str, Any]:
         "name": config.name,
         "size": config.size,
         "corpus": config.data.corpus,
-        "synthetic": config.data.corpus == "demo",
+        "synthetic": config.data.corpus == "demo" or clips.synthetic,
         "corpus_seed": config.data.demo_seed if config.data.corpus == "demo" else None,
         "clips": clips.fingerprint,
         "honest": split.honest and config.evaluate.select == "validation",

@@ -91,11 +91,14 @@ def write_clips(
     emotions: Sequence[str],
     options: dict[str, Any],
     sources: Sequence[str],
+    corpus: str = "",
+    synthetic: bool = False,
 ) -> None:
     """Write a data set into the empty `folder`; `clips` come in the order of `labels`.
 
-    `sources` are the fingerprints of the files that the clips were made from. Raises ValueError
-    when two keys are equal: TFDS would say so in a misleading way.
+    `corpus` is the reader's name, `synthetic` says that the demo made the media, `sources` are the
+    fingerprints of the files that the clips were made from. Raises ValueError when two keys are
+    equal: TFDS would say so in a misleading way.
     """
     keys = [label.key for label in labels]
     if len(set(keys)) != len(keys):
@@ -109,6 +112,8 @@ def write_clips(
         "emotions": list(emotions),
         "options": options,
         "fingerprint": _fingerprint(labels, options),
+        "corpus": corpus,
+        "synthetic": synthetic,
         "clips": [
             {**dataclasses.asdict(label), "source": source}
             for label, source in zip(labels, sources, strict=True)
@@ -143,6 +148,10 @@ class ClipSource(Sequence[Clip]):
             self.frame_size: int = self.options["frame_size"]
             self.frames_per_second: float = self.options["frames_per_second"]
             self.fingerprint: str = index["fingerprint"]
+            self.corpus: str = index.get("corpus", "")
+            """The reader's name; "" in data sets of version 0.1."""
+            self.synthetic: bool = index.get("synthetic", False)
+            """Whether the demo made the media, whatever corpus they were read as."""
             builder = tfds.builder_from_directory(str(self.folder / str(Builder.VERSION)))
             self._records = builder.as_data_source(split=_SPLIT)
             count = len(self._records)

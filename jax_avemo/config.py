@@ -21,6 +21,7 @@ from jax_avemo.fields import FIELDS, SIZES
 AUTO = "auto"
 
 _DEFAULT_FOLDS = {"demo": 3, "ravdess": 6, "ravdess_song": 6}
+_SENTENCE_GROUPS = {"demo": 2, "ravdess": 2, "ravdess_song": 2}
 
 
 def accelerator_present() -> bool:
@@ -181,8 +182,15 @@ def from_dict(flat: Mapping[str, Any]) -> ConfigDict:
 
 
 def folds(config: ConfigDict) -> int:
-    """How many folds the split has: the asked number, or the corpus's customary one."""
-    return config.split.folds or _DEFAULT_FOLDS.get(config.data.corpus, 5)
+    """How many folds the split has: the asked number, or the corpus's customary one.
+
+    Content folds are as many for every group of sentences (`data.folds.group_contents`).
+    """
+    if config.split.folds:
+        return int(config.split.folds)
+    corpus = config.data.corpus
+    groups = _SENTENCE_GROUPS.get(corpus, 5) if config.split.protocol == "content" else 1
+    return _DEFAULT_FOLDS.get(corpus, 5) * groups
 
 
 def demo_source(config: ConfigDict) -> Path:

@@ -72,8 +72,16 @@ FIELDS: dict[str, Field] = {
     "data.demo_seed": _number(0, "demo corpus: which actors are made", 0),
     "data.demo_confound": _number(0.0, "demo corpus: share of takes tied to the actor", 0, 1),
     # --- who is in which split
-    "split.protocol": _one_of("subject", "how clips are split", "subject", "leaky"),
-    "split.folds": _number(0, "number of folds (0 = demo 3, ravdess 6, else 5)", 0, 1000),
+    "split.protocol": _one_of(
+        "subject", "what test and training do not share", "subject", "content", "leaky"
+    ),
+    "split.folds": _number(
+        0,
+        "number of folds (0 = demo 3, ravdess 6, else 5; times 2 or, where sentences are many, 5 "
+        "under the protocol content)",
+        0,
+        1000,
+    ),
     "split.fold": _number(0, "which fold is tested", 0, 999),
     "split.validation_subjects": _number(4, "subjects that select the model", 1),
     "split.probe_share": _number(0.15, "share of each training subject kept for probes", 0, 0.5),

@@ -123,3 +123,20 @@ def test_what_is_stored_has_a_folder_of_its_own():
     settings.apply_override(other, "data.stored_size=96")
     assert settings.demo_source(one) == settings.demo_source(other)
     assert settings.data_dir(one) != settings.data_dir(other)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "protocol", "asked", "folds"),
+    [
+        ("demo", "subject", 0, 3),
+        ("ravdess", "subject", 0, 6),
+        ("enterface05", "subject", 0, 5),
+        ("crema_d", "leaky", 0, 5),
+        ("ravdess", "content", 0, 12),
+        ("enterface05", "content", 0, 25),
+        ("ravdess", "content", 6, 6),
+    ],
+)
+def test_folds_are_customary_for_the_corpus_unless_asked(corpus, protocol, asked, folds):
+    changes = {"data.corpus": corpus, "split.protocol": protocol, "split.folds": asked}
+    assert settings.folds(settings.make_config("x", "cpu", changes)) == folds

@@ -16,6 +16,9 @@ from jax_avemo.schema import Labels
 _SMALLEST_PROBED_SUBJECT = 4
 """From so many clips on, a training subject gives at least one of them to the probes."""
 
+_MOST_CONTENT_GROUPS = 5
+"""More would leave little more to train on, and need as many more folds."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -38,6 +41,10 @@ class Split:
     train_subjects: tuple[str, ...]
     validation_subjects: tuple[str, ...]
     test_subjects: tuple[str, ...]
+    train_contents: tuple[str, ...] = ()
+    """Sentences of each part, under the protocol "content" (else empty)."""
+    validation_contents: tuple[str, ...] = ()
+    test_contents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a split that leaks (AssertionError, also under `python -O`)."""
@@ -55,6 +62,8 @@ class Split:
                 validation=self.validation_subjects,
                 test=self.test_subjects,
             )
+        _assert_disjoint("sentence", train=self.train_contents, test=self.test_contents)
+        _assert_disjoint("sentence", validation=self.validation_contents, test=self.test_contents)
 
     def to_json(self) -> dict[str, Any]:
         """A value that `json.dumps` takes and `from_json` reads."""
@@ -104,6 +113,12 @@ def split_clips(
     `fold` is the test, `validation_subjects` of the others (sex-balanced) select the model, the
     rest train. Over the folds every subject is tested exactly once.
 
+    "content": subjects as before and sentences too are kept apart: the test subjects' clips of one
+    group of sentences (see `group_contents`) are tested, of which no sentence was trained on or
+    selected with. `folds` is a multiple of the number of groups, and over the folds every clip is
+    tested exactly once. With two groups the model is selected on the training sentences, with more
+    on a group of its own. A fold's other clips (test subjects' other sentences, ...) are unused.
+
     "leaky": clips are dealt instead, as part of the literature does; validation has as large a
     share of the clips as `validation_subjects` have of the subjects (of a fold, where no clip names
     its subject). People recur, so honest=False.
@@ -133,6 +148,10 @@ def split_clips(
     ordered = sorted(labels, key=lambda clip: clip.key)
     dealt = chosen.deal(ordered, folds, fold, validation_subjects, seed)
     probe = hold_out_probes(dealt.train, share=probe_share, seed=seed)
+    contents = [
+        tuple(sorted({clip.statement for clip in part})) if protocol == "content" else ()
+        for part in dealt
+    ]
     return Split(
         protocol=protocol,
         folds=folds,
@@ -146,6 +165,9 @@ def split_clips(
         train_subjects=_subjects(dealt.train),
         validation_subjects=_subjects(dealt.validation),
         test_subjects=_subjects(dealt.test),
+        train_contents=contents[0],
+        validation_contents=contents[1],
+        test_contents=contents[2],
     )
 
 
@@ -236,6 +258,74 @@ def _deal_subjects(
     )
 
 
+def group_contents(labels: Sequence[Labels], *, seed: int) -> dict[str, int]:
+    """Sentence -> its group, from 0; two groups at least, five at most.
+
+    There are as many groups as the emotion with the fewest sentences has, and in the order of their
+    hashes every sentence joins the group that has least of its emotions: where each emotion has
+    sentences of its own (eNTERFACE'05), each group has some of every emotion.
+
+    Raises UserError when a clip's sentence is unknown or an emotion has one sentence only.
+    """
+    unknown = [clip.key for clip in labels if not clip.statement]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} clips have no sentence, such as {unknown[0]}: "
+            "content folds need every one known (or use the protocol subject)"
+        )
+    emotions: dict[str, set[str]] = defaultdict(set)
+    sentences: dict[str, set[str]] = defaultdict(set)
+    for clip in labels:
+        emotions[clip.statement].add(clip.emotion)
+        sentences[clip.emotion].add(clip.statement)
+    fewest = min(sentences, key=lambda emotion: (len(sentences[emotion]), emotion), default="")
+    count = min(len(sentences[fewest]), _MOST_CONTENT_GROUPS)
+    if count < 2:
+        raise UserError(
+            f"'{fewest}' is spoken with {len(sentences[fewest])} sentence: content folds need two "
+            "of every emotion, one to train and one to test"
+        )
+    groups: dict[str, int] = {}
+    load: list[Counter[str]] = [Counter() for _ in range(count)]
+    for sentence in sorted(emotions, key=lambda name: _order(seed, "content", name)):
+        chosen = min(
+            range(count),
+            key=lambda group: (
+                sum(load[group][emotion] for emotion in emotions[sentence]),
+                load[group].total(),
+                group,
+            ),
+        )
+        groups[sentence] = chosen
+        load[chosen].update(emotions[sentence])
+    return groups
+
+
+def _deal_contents(
+    labels: list[Labels], folds: int, fold: int, validation_subjects: int, seed: int
+) -> Dealt:
+    groups = group_contents(labels, seed=seed)
+    count = max(groups.values()) + 1
+    if folds % count or folds < 2 * count:
+        raise UserError(
+            f"{folds} folds: with {count} groups of sentences content folds are a multiple of "
+            f"{count}, such as {3 * count}"
+        )
+    people = _deal_subjects(labels, folds // count, fold // count, validation_subjects, seed)
+    tested = fold % count
+    # Two groups leave none to select with.
+    selecting = {(tested + 1) % count} if count > 2 else {1 - tested}
+    training = set(range(count)) - {tested} - (selecting if count > 2 else set())
+    dealt = Dealt(
+        train=[clip for clip in people.train if groups[clip.statement] in training],
+        validation=[clip for clip in people.validation if groups[clip.statement] in selecting],
+        test=[clip for clip in people.test if groups[clip.statement] == tested],
+    )
+    if not all(dealt):
+        raise UserError(f"fold {fold} has no clip to train, select or test on: ask for fewer folds")
+    return dealt
+
+
 def _deal_clips(
     labels: list[Labels], folds: int, fold: int, validation_subjects: int, seed: int
 ) -> Dealt:
@@ -261,6 +351,7 @@ def _deal_clips(
 
 PROTOCOLS: dict[str, SplitProtocol] = {
     "subject": SplitProtocol(_deal_subjects, honest=True),
+    "content": SplitProtocol(_deal_contents, honest=True),
     "leaky": SplitProtocol(_deal_clips, honest=False),
 }
 

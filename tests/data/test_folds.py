@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jax_avemo.data.folds import PROTOCOLS, Split, hold_out_probes, split_clips
+from jax_avemo.data.folds import PROTOCOLS, Split, group_contents, hold_out_probes, split_clips
 from jax_avemo.errors import UserError
 from jax_avemo.schema import RAVDESS_EMOTIONS, Labels
 
@@ -145,6 +145,109 @@ class TestSubjectFolds:
         assert split(shuffled, **wanted) == splits[0]
 
 
+def enterface05() -> list[Labels]:
+    """42 people say five sentences of each emotion's own."""
+    return [
+        Labels(
+            key=f"{subject:02d}/{emotion}/{sentence}",
+            emotion=emotion,
+            subject=f"{subject:02d}",
+            statement=f"{emotion} {sentence}",
+        )
+        for subject in range(42)
+        for emotion in ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+        for sentence in range(1, 6)
+    ]
+
+
+def crema_d() -> list[Labels]:
+    """20 people say twelve sentences in six emotions."""
+    return [
+        Labels(key=f"{s}/{word}/{e}", emotion=e, subject=f"{s:02d}", statement=f"w{word}")
+        for s in range(20)
+        for word in range(12)
+        for e in "abcdef"
+    ]
+
+
+class TestContent:
+    @pytest.mark.parametrize(
+        ("labels", "folds", "groups", "sizes"),
+        [
+            (RAVDESS, 12, 2, (16 * 30, 4 * 30, 4 * 30)),
+            (RAVDESS, 6, 2, (12 * 30, 4 * 30, 8 * 30)),
+            (enterface05(), 25, 5, (29 * 18, 4 * 6, 9 * 6)),
+            (crema_d(), 25, 5, None),
+        ],
+        ids=["ravdess", "ravdess in 6", "enterface05", "crema_d"],
+    )
+    def test_neither_person_nor_words_are_shared(self, labels, folds, groups, sizes):
+        by_key = {clip.key: clip for clip in labels}
+        emotions = {clip.emotion for clip in labels}
+        tested: Counter[str] = Counter()
+        for fold in range(folds):
+            chosen = split(labels, protocol="content", folds=folds, fold=fold)
+            assert chosen.honest
+            parts = [
+                [by_key[key] for key in keys]
+                for keys in (chosen.train + chosen.probe, chosen.validation, chosen.test)
+            ]
+            people = [{clip.subject for clip in part} for part in parts]
+            words = [{clip.statement for clip in part} for part in parts]
+            assert not people[0] & people[2]
+            assert not people[0] & people[1]
+            assert not people[1] & people[2]
+            assert not words[0] & words[2]
+            assert not words[1] & words[2]
+            assert bool(words[0] & words[1]) == (groups == 2)
+            assert all({clip.emotion for clip in part} == emotions for part in parts)
+            assert chosen.test_contents == tuple(sorted(words[2]))
+            assert chosen.train_contents == tuple(sorted(words[0]))
+            if fold == 0 and sizes:
+                assert tuple(map(len, parts)) == sizes
+            tested.update(chosen.test)
+        assert tested == Counter(by_key.keys())
+
+    def test_sentences_of_one_emotion_alone_are_spread_over_the_groups(self):
+        groups = group_contents(enterface05(), seed=3)
+        assert Counter(groups.values()) == dict.fromkeys(range(5), 6)
+        for group in range(5):
+            assert len({name.split()[0] for name, of in groups.items() if of == group}) == 6
+
+    def test_order_of_clips_does_not_matter_but_the_seed_does(self):
+        labels = crema_d()
+        assert group_contents(labels[::-1], seed=0) == group_contents(labels, seed=0)
+        assert group_contents(labels, seed=0) != group_contents(labels, seed=1)
+        assert sorted(Counter(group_contents(labels, seed=0).values()).values()) == [2, 2, 2, 3, 3]
+
+    @pytest.mark.parametrize(
+        ("labels", "folds", "says"),
+        [
+            (RAVDESS, 7, "with 2 groups of sentences content folds are a multiple of 2, such as 6"),
+            (RAVDESS, 2, "a multiple of 2, such as 6"),
+            (RAVDESS, 60, "too few for 30 folds"),
+            (people(6, 10), 4, "60 clips have no sentence, such as 0/0"),
+            (
+                [clip for clip in RAVDESS if (clip.emotion, clip.statement) != ("sad", "dogs")],
+                12,
+                "'sad' is spoken with 1 sentence: content folds need two",
+            ),
+            ([], 4, "spoken with 0 sentence"),
+        ],
+    )
+    def test_where_it_cannot_be_it_says_why(self, labels, folds, says):
+        with pytest.raises(UserError, match=says):
+            split(labels, protocol="content", folds=folds)
+
+    def test_a_fold_without_clips_is_refused(self):
+        labels = [c for c in RAVDESS if c.statement == "kids" or c.subject == "01"]
+        wanted = {"protocol": "content", "folds": 12}
+        whole = split(RAVDESS, **wanted, fold=group_contents(RAVDESS, seed=0)["dogs"])
+        assert "01" not in whole.test_subjects
+        with pytest.raises(UserError, match="has no clip to train, select or test on"):
+            split(labels, **wanted, fold=whole.fold)
+
+
 class TestLeaky:
     def test_is_marked_and_mixes_people(self):
         chosen = split(RAVDESS, protocol="leaky")
@@ -249,6 +352,11 @@ class TestSplit:
         with pytest.raises(AssertionError, match="is in train and in test"):
             dataclasses.replace(chosen, test_subjects=chosen.train_subjects[:1])
 
+    def test_refuses_a_sentence_in_training_and_test(self):
+        chosen = split(RAVDESS, protocol="content")
+        with pytest.raises(AssertionError, match="sentence dogs is in train and in test"):
+            dataclasses.replace(chosen, train_contents=("dogs",), test_contents=("dogs",))
+
     def test_refuses_a_clip_in_two_parts_even_of_a_leaky_split(self):
         chosen = split(RAVDESS, protocol="leaky")
         with pytest.raises(AssertionError, match="is in probe and in test"):
@@ -259,7 +367,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"protocol": "speaker"}, "choose one of subject, leaky"),
+            ({"protocol": "speaker"}, "choose one of subject, content, leaky"),
             ({"fold": 6}, "choose 0 to 5"),
             ({"fold": -1}, "choose 0 to 5"),
             ({"folds": 1}, "at least 2"),

@@ -100,7 +100,8 @@ def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError("something here will not work; the lines marked 'bad' say what to do")
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and its arguments; docs/cli.md is made from it."""
     parser = argparse.ArgumentParser(
         prog="avemo",
         description="Audio-visual emotion recognition: what is felt, apart from who feels it.",
@@ -138,12 +139,17 @@ def _parser() -> argparse.ArgumentParser:
         default="both",
         help="what a take must have: files of sound or picture alone are taken where that is asked",
     )
-    p.add_argument("--face-fallback", choices=("reject", "center"), default="reject")
+    p.add_argument(
+        "--face-fallback",
+        choices=("reject", "center"),
+        default="reject",
+        help="what becomes of a take without a face: refused, or the middle of each picture",
+    )
     p.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 
     p = command("demo", "write the synthetic demo corpus (mp4 files in RAVDESS's layout)", _demo)
-    p.add_argument("directory", type=Path)
-    p.add_argument("--actors", type=int, default=24)
+    p.add_argument("directory", type=Path, help="where it goes")
+    p.add_argument("--actors", type=int, default=24, help="how many, half of either sex")
     p.add_argument("--takes", type=int, default=1, help="of each emotion and statement")
     p.add_argument("--seed", type=int, default=0, help="which actors are made")
     p.add_argument("--confound", type=float, default=0.0, help="share of takes tied to the actor")
@@ -154,7 +160,12 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("evaluate", "measure a run on subjects it never saw", _evaluate)
     p.add_argument("run", type=Path, help="run directory")
-    p.add_argument("--split", default="test", choices=("test", "validation", "probe"))
+    p.add_argument(
+        "--split",
+        default="test",
+        choices=("test", "validation", "probe"),
+        help="which clips: of unseen subjects, of selecting ones, held out of training ones",
+    )
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
     p.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -165,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args, rest = _parser().parse_known_args(argv)
+    args, rest = build_parser().parse_known_args(argv)
 
     def work() -> None:
         if rest and args.command != "train":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -214,3 +215,26 @@ def test_help_imports_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def leaves(node, path: str = "") -> set[str]:
+    """Dotted paths of what is no object; lists are values."""
+    if not isinstance(node, dict):
+        return {path}
+    return {leaf for name, child in node.items() for leaf in leaves(child, f"{path}{name}\0")}
+
+
+def test_the_data_contract_has_every_field_of_results_json(home):
+    page = (CONFIGS.parent / "docs/data.md").read_text().split("## results.json")[1]
+    documented = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(documented) == len(set(documented)) > 50
+    patterns = {
+        # A config's own names have dots: there, a star stands for all that follows.
+        name: re.compile(re.escape(name).replace(r"\*", "[^\0]+").replace(r"\.", "\0") + "\0")
+        for name in documented
+    }
+    fields = leaves(json.loads((home / "runs/whole/results.json").read_text()))
+    undocumented = {f for f in fields if not any(p.fullmatch(f) for p in patterns.values())}
+    assert not undocumented, "give these a line in docs/data.md"
+    absent = {name for name, p in patterns.items() if not any(p.fullmatch(f) for f in fields)}
+    assert not absent, "these lines of docs/data.md have no field"

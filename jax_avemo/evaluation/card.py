@@ -173,7 +173,13 @@ def _results(results: Mapping[str, Any]) -> str:
     if found["uar_by_sex"]:
         sexes = ", ".join(f"{sex} {_percent(uar)}" for sex, uar in found["uar_by_sex"].items())
         text += f" By sex: {sexes}."
-    return text + f" Expected calibration error: {_percent(found['ece'])}."
+    text += f" Expected calibration error: {_percent(found['ece'])}"
+    calibrated = results.get("calibration", {}).get("test")
+    if calibrated:
+        text += (
+            f", with the temperature fitted on validation clips {_percent(calibrated['ece_after'])}"
+        )
+    return text + "."
 
 
 def _leakage(results: Mapping[str, Any]) -> str:

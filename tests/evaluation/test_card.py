@@ -51,6 +51,7 @@ RESULTS = {
             "uar_by_sex": {"female": 0.81, "male": 0.59},
         }
     },
+    "calibration": {"test": {"ece_before": 0.0567, "ece_after": 0.034}},
     "leakage": {
         "training_subjects": {"z_e": {"identity": {"linear": PROBE}, "emotion": {}}},
         "unseen_subjects": {"z_e": {"equal_error_rate": 0.345}},
@@ -75,6 +76,7 @@ def test_every_figure_stands_on_the_card_with_its_interval_and_chance(results):
     assert "| 34.5 |" in card
     assert "27 + 5 kept for probes" in card
     assert "fold 1 of 3" in card
+    assert "calibration error: 5.7, with the temperature fitted on validation clips 3.4." in card
 
 
 def test_it_says_what_it_is_not_for(results):

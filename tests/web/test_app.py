@@ -1,0 +1,252 @@
+"""What the server refuses, bounds and gives back; the work behind it is a stand-in."""
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from local_server import running  # noqa: E402
+
+from jax_avemo.errors import UserError  # noqa: E402
+from jax_avemo.web.app import ServerLimits, make_app, refusal  # noqa: E402
+
+LIMITS = ServerLimits(upload_bytes=100_000, waiting=1, live=1, live_bytes=1000, upload_seconds=2.0)
+
+
+class StandIn:
+    """Says what a film's bytes ask for; holds every film until it is let go."""
+
+    emotions = ("calm", "angry")
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.go.set()
+        self.begun = threading.Event()
+        self.closed = threading.Event()
+        self.seen: list[tuple[Path, int]] = []
+        self.called: list[str] = []
+
+    def about(self):
+        return {"model": "stand-in", "warning": "synthetic", "live": {}}
+
+    def film(self, path):
+        content = path.read_bytes()
+        self.seen.append((path, len(content)))
+        self.called.append(os.readlink(path))
+        self.begun.set()
+        try:
+            yield {"progress": 0.5}
+            assert self.go.wait(30)
+            if content.startswith(b"bad"):
+                raise UserError("crashed the decoder (SIGSEGV)")
+            if content.startswith(b"bug"):
+                raise ZeroDivisionError
+            yield {"done": True}
+        finally:
+            self.closed.set()
+
+    def moment(self, message):
+        assert self.go.wait(30)
+        if message == b"bad":
+            raise UserError("the picture is damaged")
+        return {"probabilities": [0.25, 0.75]}
+
+
+def open_files() -> set[str]:
+    """What this process's file descriptors point at."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(link))
+    return found
+
+
+@pytest.fixture
+def work():
+    return StandIn()
+
+
+@pytest.fixture
+def client(work):
+    with running(make_app(work, LIMITS)) as client:
+        yield client
+
+
+def test_the_page_asks_nobody_else_for_anything(client):
+    status, headers, page = client.ask("GET", "/")
+    assert status == 200
+    assert b"<h1>" in page
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    for name in ("page.js", "live.js", "timeline.js", "estimate.js", "sound.js", "style.css"):
+        status, headers, content = client.ask("GET", f"/static/{name}")
+        assert status == 200
+        # Addresses only in words for people.
+        for line in content.decode().splitlines():
+            assert "http://" not in line or "localhost" in line
+            assert "https://" not in line
+        assert headers["X-Content-Type-Options"] == "nosniff"
+    assert client.ask("GET", "/docs")[0] == 404
+    assert client.ask("GET", "/static/../app.py")[0] == 404
+
+
+def test_about_names_network_warning_and_limits(client):
+    status, _, content = client.ask("GET", "/api/about")
+    told = json.loads(content)
+    assert status == 200
+    assert told["emotions"] == ["calm", "angry"]
+    assert told["warning"] == "synthetic"
+    assert told["limits"] == {"megabytes": 0, "seconds": 600}
+
+
+def test_a_film_is_read_whole_and_never_has_a_name_on_the_disk(client, work):
+    assert client.events(b"x" * 90_000) == [{"progress": 0.5}, {"done": True}]
+    ((path, size),) = work.seen
+    assert size == 90_000
+    assert path.parent == Path(f"/proc/{os.getpid()}/fd")
+    assert work.called[0].endswith("(deleted)")
+    deadline = time.monotonic() + 30
+    while work.called[0] in open_files():  # closed after the last byte
+        assert time.monotonic() < deadline
+
+
+def test_a_bad_film_is_an_event_and_the_server_goes_on(client):
+    assert client.events(b"bad")[-1] == {"error": "crashed the decoder (SIGSEGV)"}
+    assert client.events(b"good")[-1] == {"done": True}
+
+
+def test_a_bug_breaks_one_answer_and_not_the_server(client):
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        client.events(b"bug")
+    assert client.events(b"good")[-1] == {"done": True}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_too_large_a_film_is_refused_declared_or_not(client, work, declared):
+    body = b"x" * (LIMITS.upload_bytes + 1)
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
+    try:
+        if declared:
+            connection.putrequest("POST", "/api/predict")
+            connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders()
+        else:
+            connection.request("POST", "/api/predict", iter([body]), encode_chunked=True)
+        response = connection.getresponse()
+        assert response.status == 413
+        assert "avemo predict" in json.loads(response.read())["error"]
+    finally:
+        connection.close()
+    assert not work.seen
+
+
+def test_an_empty_film_is_refused(client):
+    assert client.ask("POST", "/api/predict", b"")[0] == 400
+
+
+def test_a_slow_upload_is_ended(client, work):
+    with socket.create_connection(("127.0.0.1", client.port), timeout=30) as slow:
+        slow.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx")
+        assert b" 408 " in slow.recv(1000)
+    assert not work.seen
+
+
+def test_one_film_runs_one_waits_and_a_third_is_refused(client, work):
+    work.go.clear()
+    done: list[list[dict]] = []
+    films = [threading.Thread(target=lambda: done.append(client.events(b"good"))) for _ in range(2)]
+    films[0].start()
+    assert work.begun.wait(30)
+    films[1].start()
+    deadline = time.monotonic() + 30
+    while client.ask("POST", "/api/predict", b"third")[0] != 429:
+        assert time.monotonic() < deadline
+    assert len(work.seen) == 1
+    work.go.set()
+    for film in films:
+        film.join(30)
+    assert [events[-1] for events in done] == [{"done": True}] * 2
+    assert client.events(b"again")[-1] == {"done": True}
+
+
+def test_whoever_leaves_frees_the_place(client, work):
+    work.go.clear()
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
+    connection.request("POST", "/api/predict", b"leaves")
+    connection.getresponse().fp.readline()
+    connection.close()
+    assert work.begun.wait(30)
+    work.go.set()
+    assert work.closed.wait(30)
+    work.begun.clear()
+    for _ in range(LIMITS.running + LIMITS.waiting + 1):
+        assert client.events(b"good")[-1] == {"done": True}
+
+
+def test_live_estimates_are_answered_bounded_and_errors_said(client, work):
+    status, _, content = client.ask("POST", "/api/live", b"good")
+    assert (status, json.loads(content)) == (200, {"probabilities": [0.25, 0.75]})
+    assert client.ask("POST", "/api/live", b"x" * 1001)[0] == 413
+    status, _, content = client.ask("POST", "/api/live", b"bad")
+    assert (status, json.loads(content)) == (422, {"error": "the picture is damaged"})
+    work.go.clear()
+    first = threading.Thread(target=client.ask, args=("POST", "/api/live", b"good"))
+    first.start()
+    deadline = time.monotonic() + 30
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=1)
+        connection.request("POST", "/api/live", b"good")
+        try:
+            if connection.getresponse().status == 429:
+                break
+        except TimeoutError:  # it came before the first
+            pass
+        assert time.monotonic() < deadline
+    work.go.set()
+    first.join(30)
+
+
+@pytest.mark.parametrize(
+    ("headers", "answered"),
+    [
+        ({"host": "127.0.0.1:8000"}, True),
+        ({"host": "localhost:8000"}, True),
+        ({"host": "[::1]:8000"}, True),
+        ({"host": "[::1]"}, True),
+        ({"host": "192.168.1.20:8000"}, True),
+        ({"host": "laptop:8000"}, True),
+        ({"host": "rebound.example:8000"}, False),
+        ({}, False),
+        ({"host": "localhost:8000", "origin": "http://localhost:8000"}, True),
+        ({"host": "localhost:8000", "origin": "http://localhost:9000"}, False),
+        ({"host": "localhost:8000", "origin": "https://elsewhere.example"}, False),
+        ({"host": "localhost:8000", "origin": "null"}, False),
+        ({"host": "localhost:8000", "sec-fetch-site": "cross-site"}, False),
+        (
+            {
+                "host": "localhost:8000",
+                "sec-fetch-site": "cross-site",
+                "sec-fetch-mode": "navigate",
+            },
+            True,
+        ),
+    ],
+)
+def test_only_pages_from_here_are_answered(headers, answered):
+    assert (refusal(headers, "laptop") == "") is answered
+
+
+def test_a_foreign_page_is_refused_over_http(client, work):
+    status, _, _ = client.ask("POST", "/api/predict", b"good", Origin="https://elsewhere.example")
+    assert status == 403
+    assert client.ask("GET", "/", Host="rebound.example")[0] == 403
+    assert not work.seen

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from jax_avemo.errors import UserError
+from jax_avemo.media.picture import progressive, upright_picture
+from jax_avemo.media.sniff import unreadable_reason
 from jax_avemo.media.sound import SoundTrack
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
@@ -27,8 +29,6 @@ _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 _MAX_PIXELS = 4096 * 4096
-_MAX_SIDE = 1280
-"""Frames are handed out at most this large: a face in 4K has more pixels than anyone stores."""
 _MAX_SOURCE_RATE = 240.0
 _SHORTFALL_SECONDS = 0.5
 """A file that ends this much before its header says is cut off."""
@@ -155,7 +155,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with av.open(name, options=dict(_OPEN_OPTIONS), **_LENIENT) as container:
             yield container
     except av.error.FFmpegError as error:
-        raise MediaError(f"is not readable as audio or video ({error.strerror})", path) from error
+        raise MediaError(unreadable_reason(path, error.strerror), path) from error
 
 
 def _video_stream(container: Any) -> Any:
@@ -285,54 +285,66 @@ def _seek(container: Any, span: _Span) -> None:
 
 def _frames(span: _Span, picture_end: float, frames_per_second: float) -> Iterator[TimedFrame]:
     """Decode the picture and yield the frame nearest to every tick."""
-    count = decoded = bad = 0
+    damage = _Damage()
+    count = 0
     with _opened(span.path) as container:
         video = _video_stream(container)
+        aspect = float(video.sample_aspect_ratio or 1)
         _seek(container, span)
         kept: tuple[int, float, float, Any] | None = None  # slot, distance, time, frame
         first: float | None = None
         time: float | None = None
-        for packet in container.demux(video):
-            try:
-                decoded_frames = packet.decode()
-            except av.error.FFmpegError:
-                bad += 1
+        for frame in progressive(_decoded(container, video, damage, span.path)):
+            time = _frame_time(frame, video, span, time)
+            if time < -_TIME_SLACK_SECONDS:
                 continue
-            past_end = False
-            for frame in decoded_frames:
-                decoded += 1
-                time = _frame_time(frame, video, span, time)
-                if time < -_TIME_SLACK_SECONDS:
-                    continue
-                if span.length is not None and time >= span.length - _TIME_SLACK_SECONDS:
-                    past_end = True
-                    break
-                _check_length(time, span)
-                if frame.is_corrupt:
-                    bad += 1
-                    continue
-                first = time if first is None else first
-                position = (time - first) * frames_per_second
-                slot = int(np.floor(position + 0.5 + 1e-6))
-                distance = abs(position - slot)
-                tick = first + slot / frames_per_second
-                if slot > 0 and tick > picture_end - _TIME_SLACK_SECONDS:
-                    continue
-                if kept is not None and slot != kept[0]:
-                    yield _picture(kept[2], kept[3], video, span.path)
-                    count += 1
-                    kept = None
-                if kept is None or distance < kept[1]:
-                    kept = (slot, distance, time, frame)
-            if past_end:
+            if span.length is not None and time >= span.length - _TIME_SLACK_SECONDS:
                 break
+            _check_length(time, span)
+            first = time if first is None else first
+            position = (time - first) * frames_per_second
+            slot = int(np.floor(position + 0.5 + 1e-6))
+            distance = abs(position - slot)
+            tick = first + slot / frames_per_second
+            if slot > 0 and tick > picture_end - _TIME_SLACK_SECONDS:
+                continue
+            if kept is not None and slot != kept[0]:
+                yield TimedFrame(max(kept[2], 0.0), upright_picture(kept[3], aspect))
+                count += 1
+                kept = None
+            if kept is None or distance < kept[1]:
+                kept = (slot, distance, time, frame)
         if kept is not None:
-            yield _picture(kept[2], kept[3], video, span.path)
+            yield TimedFrame(max(kept[2], 0.0), upright_picture(kept[3], aspect))
             count += 1
     if count == 0:
         raise MediaError("has no picture that can be decoded", span.path)
-    if bad > max(1, decoded // 20):
-        raise MediaError(f"is damaged: {bad} frames cannot be decoded", span.path)
+    if damage.bad > max(1, damage.good // 20):
+        raise MediaError(f"is damaged: {damage.bad} frames cannot be decoded", span.path)
+
+
+@dataclass
+class _Damage:
+    """Frames of a film that could be decoded and that could not."""
+
+    good: int = 0
+    bad: int = 0
+
+
+def _decoded(container: Any, video: Any, damage: _Damage, path: Path) -> Iterator[Any]:
+    for packet in container.demux(video):
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            damage.bad += 1
+            continue
+        for frame in frames:
+            damage.good += 1
+            _check_pixels(frame.width, frame.height, path)
+            if frame.is_corrupt:
+                damage.bad += 1
+            else:
+                yield frame
 
 
 def _frame_time(frame: Any, video: Any, span: _Span, before: float | None) -> float:
@@ -343,22 +355,3 @@ def _frame_time(frame: Any, video: Any, span: _Span, before: float | None) -> fl
     if before is None:
         return -span.start
     return before + 1 / float(video.average_rate or 25)
-
-
-def _picture(time: float, frame: Any, video: Any, path: Path) -> TimedFrame:
-    _check_pixels(frame.width, frame.height, path)
-    width, height = frame.width, frame.height
-    aspect = float(video.sample_aspect_ratio or 1)
-    if 0.25 < aspect < 4:
-        width = round(width * aspect)
-    shrink = min(1.0, _MAX_SIDE / max(width, height))
-    image = frame.to_ndarray(
-        format="rgb24",
-        width=max(1, round(width * shrink)),
-        height=max(1, round(height * shrink)),
-        interpolation="AREA" if shrink < 1 else "BILINEAR",
-    )
-    quarter_turns = round(frame.rotation / 90) % 4
-    if quarter_turns:
-        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
-    return TimedFrame(max(time, 0.0), image)

@@ -155,7 +155,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with av.open(name, options=dict(_OPEN_OPTIONS), **_LENIENT) as container:
             yield container
     except av.error.FFmpegError as error:
-        raise MediaError(unreadable_reason(path, error.strerror), path) from error
+        raise MediaError(unreadable_reason(path, error.strerror or ""), path) from error
 
 
 def _video_stream(container: Any) -> Any:

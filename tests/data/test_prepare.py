@@ -96,7 +96,7 @@ def test_the_summary_says_what_is_there(prepared, source):
         "surprised": 0,
     }
     assert [reject["path"] for reject in summary["rejects"]] == [TEXT, BLANK]
-    assert summary["rejects"][0]["reason"].startswith("is not readable as audio or video")
+    assert summary["rejects"][0]["reason"] == "is text, not audio or video"
     assert summary["rejects"][1]["reason"] == "no face found in any of 3 frames"
     assert summary["long_sessions"] == []
     assert summary["statistics"]["by_subject"]["01"]["emotions"] == {"angry": 1, "happy": 1}

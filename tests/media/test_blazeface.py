@@ -50,13 +50,39 @@ def test_search_finds_small_faces(detector):
     assert np.all(high < (660, 260))
 
 
+@pytest.mark.parametrize("place", [(30, 40), (300, 900), (600, 1160)])
+@pytest.mark.parametrize("side", [44, 90, 150])
+def test_search_finds_small_faces_in_large_pictures(detector, side, place):
+    """The face is half of `side`: 3 to 10 % of the picture's height."""
+    picture = np.full((720, 1280, 3), 128, np.uint8)
+    top, left = min(place[0], 720 - side), min(place[1], 1280 - side)
+    picture[top : top + side, left : left + side] = face_picture(side)
+    (face,) = detector.search(picture)
+    center = face.box.reshape(2, 2).mean(0)
+    assert np.abs(center - (left + side / 2, top + side / 2)).max() < side / 4
+
+
+def test_both_ranges_see_the_same_key_points(detector):
+    """The full-range model's cells are laid out as its operator DEPTH_TO_SPACE would."""
+    (far,) = detector._far.detect(skimage.data.astronaut(), 0.5)
+    np.testing.assert_allclose(far.keypoints[[0, 1, 3]], EYES_AND_MOUTH, atol=5)
+
+
 def test_two_faces(detector):
     picture = np.full((200, 400, 3), 128, np.uint8)
     picture[10:190, 10:190] = face_picture(180)
     picture[40:160, 250:370] = face_picture(120)
-    faces = detector.search(picture)
-    assert len(faces) == 2
-    assert {face.box[0] > 200 for face in faces} == {True, False}
+    for faces in (detector.search(picture), detector.survey(picture)):
+        assert len(faces) == 2
+        assert {face.box[0] > 200 for face in faces} == {True, False}
+
+
+def test_a_survey_sees_near_and_far(detector):
+    picture = np.full((480, 854, 3), 128, np.uint8)
+    picture[40:440, 20:420] = face_picture(400)
+    assert len(detector.search(picture)) == 1
+    picture[200:320, 600:720] = face_picture(120)
+    assert len(detector.survey(picture)) == 2
 
 
 def test_size_does_not_move_the_face(detector):

@@ -257,15 +257,15 @@ def bad_file(kind: str, folder: Path) -> Path:
         ("missing", "no such file"),
         ("folder", "is not a file"),
         ("empty", r"is empty \(0 bytes\)"),
-        ("text", "is not readable as audio or video"),
+        ("text", "is text, not audio or video"),
         ("silent", "has no sound"),
         ("blind", "has no picture"),
         ("headless", "is not readable as audio or video"),
         ("cut", r"is cut off: [12]\.\d\d of 4\.\d\d s are there"),
         ("long", r"lasts 200\.\d s, the limit is 60 s"),
         ("huge", "has a picture of 4096 x 4128, the limit is 4096 x 4096"),
-        ("playlist", "is not readable as audio or video"),
-        ("concat", "is not readable as audio or video"),
+        ("playlist", "is a playlist, and the files it names are not opened for it"),
+        ("concat", "is a playlist, and the files it names are not opened for it"),
     ],
 )
 def test_unusable_files_say_why_in_one_line(tmp_path, kind, reason):

@@ -112,16 +112,58 @@ def test_the_larger_face_is_followed_though_another_passes(detector):
         assert inner.mean() < 6
 
 
-def test_another_face_takes_over_only_after_a_second(detector):
-    def scene(left: bool) -> np.ndarray:
-        picture = np.full((240, 640, 3), 90, np.uint8)
-        x = 20 if left else 420
-        picture[20:220, x : x + 200] = face_picture(200)
-        return picture
+def two_places(left: bool, right: bool, right_side: int = 200) -> np.ndarray:
+    picture = np.full((240, 640, 3), 90, np.uint8)
+    if left:
+        picture[20:220, 20:220] = face_picture(200)
+    if right:
+        picture[20 : 20 + right_side, 420 : 420 + right_side] = face_picture(right_side)
+    return picture
 
-    track = track_and_crop(film([scene(True)] * 10 + [scene(False)] * 20), SIZE, detector=detector)
-    lost = np.flatnonzero(~track.found)
-    np.testing.assert_array_equal(lost, 10 + np.arange(10))
+
+def test_another_face_takes_over_only_after_a_second(detector):
+    """A film cut together from two takes is followed through the cut."""
+    scenes = [two_places(True, False)] * 26 + [two_places(False, True)] * 14
+    lost = np.flatnonzero(~track_and_crop(film(scenes), SIZE, detector=detector).found)
+    np.testing.assert_array_equal(lost, 26 + np.arange(10))
+
+
+def test_who_is_there_for_longest_is_followed(detector):
+    """The one who is first alone goes; the other one, who came later, stays.
+
+    Who comes while another is followed is seen at the next survey, or when the other is gone.
+    """
+    pictures = (
+        [two_places(True, False)] * 4
+        + [two_places(True, True)] * 6
+        + [two_places(False, True)] * 30
+    )
+    track = track_and_crop(film(pictures), SIZE, detector=detector)
+    np.testing.assert_array_equal(np.flatnonzero(~track.found), np.arange(10))
+    assert np.abs(track.crops[-1].astype(int) - track.crops[12]).mean() < 4
+
+
+def test_two_people_are_never_mixed(detector):
+    """They look alike, but one is smaller; both are there all the time and both disappear once."""
+    pictures = []
+    for index in range(30):
+        away = 10 <= index < 14
+        pictures.append(two_places(not away, True, right_side=110))
+    track = track_and_crop(film(pictures), SIZE, detector=detector)
+    np.testing.assert_array_equal(np.flatnonzero(~track.found), [10, 11, 12, 13])
+    for crop in track.crops[10:14]:
+        assert crop.std() < 2  # the empty place, not the other face
+
+
+def test_a_small_face_far_away_is_found(detector):
+    picture = np.full((720, 1280, 3), 128, np.uint8)
+    picture[300:350, 900:950] = face_picture(50)  # the face itself: 25 px
+    track = track_and_crop(film([picture] * 3), SIZE, detector=detector)
+    assert track.found.all()
+    _, x, y, unit = geometry(detector, track.crops[0])
+    assert abs(x - 0.5) < 0.05
+    assert abs(y - 0.53) < 0.05
+    assert unit == pytest.approx(1 / 3.1, rel=0.15)
 
 
 def test_no_face_is_a_reason_to_reject(detector):

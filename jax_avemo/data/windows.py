@@ -12,8 +12,9 @@ from jaxtyping import Int16
 
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
 from jax_avemo.media.blazeface import FaceDetector
+from jax_avemo.media.crops import FaceTrack
 from jax_avemo.media.decode import MediaError, TimedFrame
-from jax_avemo.media.faces import _MIN_FOUND, FaceTrack
+from jax_avemo.media.faces import MIN_FOUND
 from jax_avemo.media.stream import SoundPiece, stream_media
 from jax_avemo.media.tracks import FaceFollowers
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels
@@ -141,7 +142,7 @@ class WindowMaker:
         size = self._options.clip.frame_size
         tracks = {face.number: face.crops(start, reach, size) for face in followed}
         shares = {number: float(track.found.sum()) / count for number, track in tracks.items()}
-        shown = {number: track for number, track in tracks.items() if shares[number] >= _MIN_FOUND}
+        shown = {number: track for number, track in tracks.items() if shares[number] >= MIN_FOUND}
         audio = self._sound(start, reach)
         heard = not is_silent(audio)
         span = (end - start, start)

@@ -20,7 +20,7 @@ _MIN_FACE_SIDE = 16
 """Pixels; less shows no expression."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Face:
     """A detected face, in pixels of the picture that was searched."""
 

@@ -8,22 +8,25 @@ import numpy as np
 from jaxtyping import Float
 
 from jax_avemo.media.blazeface import Face, FaceDetector
+from jax_avemo.media.crops import FaceTrack, cut_out
 from jax_avemo.media.decode import TimedFrame
-from jax_avemo.media.faces import (
-    _CROP_CENTER,
-    _CROP_UNITS,
-    _SEARCH_INTERVAL_SECONDS,
-    FaceTrack,
-    _aligned,
-    _Cutout,
-    _Follower,
-    _main_face,
-    _nearest,
-    _Placement,
-    _placement,
-    _smoothed,
+from jax_avemo.media.placement import (
+    CROP_CENTER,
+    CROP_UNITS,
+    Cutout,
+    Placement,
+    look,
+    nearest,
+    placement_of,
+    prominence,
 )
 
+_SURVEY_SECONDS = 1.0
+"""Between looks for people who came later, 8 ms each."""
+_THOROUGH_SECONDS = 0.5
+"""Between searches for small faces while nobody is seen, 20 to 170 ms each."""
+_NOBODY_SECONDS = 2.0
+"""After so long without any face, pictures between surveys are not searched."""
 _REMEMBER_SECONDS = 3.0
 """A face that comes back within this, near where it was and of its size, is the same one."""
 _SAME_PLACE_UNITS = 0.7
@@ -34,9 +37,9 @@ class Sight(NamedTuple):
     """One face in one frame."""
 
     time: float
-    placement: _Placement | None
+    placement: Placement | None
     """None = not found in this frame."""
-    cutout: _Cutout
+    cutout: Cutout
     picture: tuple[int, int]
     """Width and height, px."""
 
@@ -44,18 +47,18 @@ class Sight(NamedTuple):
         """The square the network sees (turned upright): left, top, right, bottom as shares of the
         picture's width and height."""
         assert self.placement is not None
-        side = _CROP_UNITS * self.placement.unit
-        low = self.placement.center - side * np.array(_CROP_CENTER)
+        side = CROP_UNITS * self.placement.unit
+        low = self.placement.center - side * np.array(CROP_CENTER)
         return np.concatenate([low, low + side]) / (self.picture * 2)
 
 
-@dataclass
+@dataclass(eq=False)
 class Followed:
     """One face and where it was lately."""
 
     number: int
     """1 for the first face of the film."""
-    last: _Placement
+    last: Placement
     seen: float
     sights: deque[Sight] = field(default_factory=deque)
 
@@ -63,39 +66,37 @@ class Followed:
         """Aligned crops of the frames from `start` to before `end`, as `track_and_crop` cuts them;
         none when the face is found in none of them."""
         inside = [sight for sight in self.sights if start <= sight.time < end]
+        placements = [sight.placement for sight in inside]
+        if not any(placement is not None for placement in placements):
+            return FaceTrack([], np.zeros(0), np.zeros(0, bool))
         times = np.array([sight.time for sight in inside], np.float64)
-        found = np.array([sight.placement is not None for sight in inside], bool)
-        known = [sight.placement for sight in inside if sight.placement is not None]
-        if not known:
-            return FaceTrack([], times[:0], found[:0])
-        smooth = _smoothed(known, times[found], times)
-        crops = [
-            _aligned(sight.cutout, placement, size)
-            for sight, placement in zip(inside, smooth, strict=True)
-        ]
-        return FaceTrack(crops, times, found)
+        return cut_out([sight.cutout for sight in inside], placements, times, size)
 
 
 class FaceFollowers:
     """Follows up to `most` faces through a film.
 
-    Each is looked for where it was, as `track_and_crop` does; twice a second, and in every frame
-    while one is missing, the whole picture is searched, where new faces are met. With one face in
-    the film the crops are those of `track_and_crop`. What a face looks like is not compared: after
-    a cut, whoever is in the same place is taken for the same face.
+    Each is looked for where it was; once a second, and in every frame while one is missing, the
+    whole picture is searched, where new faces are met. What a face looks like is not compared:
+    after a cut, whoever is in the same place is taken for the same face.
     """
 
     def __init__(self, size: int, most: int, detector: FaceDetector | None = None) -> None:
         self._detector = detector or FaceDetector()
         self._size, self._most = size, most
-        # Of `track_and_crop`: how a face is looked for where it was.
-        self._look = _Follower(self._detector, size)
-        self._searched = self._surveyed = -np.inf
+        self._surveyed = self._searched = -np.inf
+        self._met: float | None = None
+        """When a face was last followed."""
         self._active: list[Followed] = []
         self._gone: list[Followed] = []
         self._count = 0
         self.left_out = 0
         """Most faces that were seen at one time beyond those followed."""
+
+    @property
+    def anyone(self) -> bool:
+        """Whether a face is followed now."""
+        return bool(self._active)
 
     def add(self, frame: TimedFrame) -> None:
         """Look for every face in the next frame."""
@@ -104,21 +105,10 @@ class FaceFollowers:
         for face in [f for f in self._active if time - f.seen > _REMEMBER_SECONDS]:
             self._active.remove(face)
             self._gone.append(face)
-        sights: dict[int, tuple[_Cutout, _Placement | None]] = {}
-        for face in self._active:
-            cutout = self._look._region(image, face.last)
-            found = self._look._in_cutout(cutout, face.last)
-            sights[face.number] = (cutout, None if found is None else _placement(found.keypoints))
-        missing = any(placement is None for _, placement in sights.values())
-        due = time - self._surveyed >= _SEARCH_INTERVAL_SECONDS
-        if missing or due or not self._active:
-            deep = due
-            if missing or not self._active:
-                deep = time - self._searched >= _SEARCH_INTERVAL_SECONDS
-                self._searched = time if deep else self._searched
-            self._surveyed = time
-            faces = self._detector.search(image, smallest=0.25 if deep else 1.0)
-            self._assign(frame, faces, sights)
+        sights = {
+            face.number: look(self._detector, image, face.last, self._size) for face in self._active
+        }
+        self._assign(frame, self._faces(frame, sights), sights)
         self._drop_doubles(sights)
         for face in self._active:
             cutout, placement = sights[face.number]
@@ -126,46 +116,60 @@ class FaceFollowers:
                 face.last, face.seen = placement, time
             face.sights.append(Sight(time, placement, cutout, (width, height)))
 
+    def _faces(
+        self, frame: TimedFrame, sights: dict[int, tuple[Cutout, Placement | None]]
+    ) -> list[Face]:
+        """Faces to be met in the whole picture, if it is to be searched at all."""
+        image, time = frame.image, frame.time
+        seen = [placement is not None for _, placement in sights.values()]
+        if self._active or self._met is None:
+            self._met = time
+        if time - self._surveyed >= _SURVEY_SECONDS:
+            self._surveyed = time
+            faces = self._detector.survey(image)
+            if faces or any(seen):
+                return faces
+        elif (seen and all(seen)) or time - self._met > _NOBODY_SECONDS:
+            return []
+        thorough = not any(seen) and time - self._searched >= _THOROUGH_SECONDS
+        self._searched = time if thorough else self._searched
+        return self._detector.search(image, thorough=thorough)
+
     def _assign(
         self,
         frame: TimedFrame,
         faces: list[Face],
-        sights: dict[int, tuple[_Cutout, _Placement | None]],
+        sights: dict[int, tuple[Cutout, Placement | None]],
     ) -> None:
         """Give the faces of a search to those that are missing, then to new ones."""
         image, time = frame.image, frame.time
         height, width = image.shape[:2]
         held = [placement for _, placement in sights.values() if placement is not None]
-        free = [face for face in faces if not _near_any(_placement(face.keypoints), held)]
+        free = [face for face in faces if not _near_any(placement_of(face), held)]
         for follower in self._active:
             if sights[follower.number][1] is None:
-                found = _nearest(free, follower.last)
+                found = nearest(free, follower.last)
                 if found is not None:
                     free.remove(found)
-                    sights[follower.number] = self._closer(image, _placement(found.keypoints))
+                    seen = look(self._detector, image, placement_of(found), self._size)
+                    sights[follower.number] = seen
+                    held += [] if seen[1] is None else [seen[1]]
         while free:
             if len(self._active) >= self._most:
                 self.left_out = max(self.left_out, len(free))
                 return
-            main = _main_face(free, width, height)
-            assert main is not None
+            main = max(free, key=lambda face: prominence(placement_of(face), width, height))
             free.remove(main)
-            cutout, placement = self._closer(image, _placement(main.keypoints))
+            cutout, placement = look(self._detector, image, placement_of(main), self._size)
             if placement is not None and not _near_any(placement, held):
                 self._count += 1
                 held.append(placement)
                 self._active.append(Followed(self._count, placement, time))
                 sights[self._count] = (cutout, placement)
 
-    def _closer(self, image: np.ndarray, near: _Placement) -> tuple[_Cutout, _Placement | None]:
-        """Look again as in all frames to come: distance shifts key points by a few per cent."""
-        cutout = self._look._region(image, near)
-        found = self._look._in_cutout(cutout, near)
-        return cutout, None if found is None else _placement(found.keypoints)
-
-    def _drop_doubles(self, sights: dict[int, tuple[_Cutout, _Placement | None]]) -> None:
+    def _drop_doubles(self, sights: dict[int, tuple[Cutout, Placement | None]]) -> None:
         """Where two followers have met on one face, the younger has lost its own."""
-        held: list[_Placement] = []
+        held: list[Placement] = []
         for number in sorted(sights):
             cutout, placement = sights[number]
             if placement is None:
@@ -192,7 +196,7 @@ class FaceFollowers:
         self._gone = [face for face in self._gone if face.sights]
 
 
-def _near_any(placement: _Placement, others: list[_Placement]) -> bool:
+def _near_any(placement: Placement, others: list[Placement]) -> bool:
     return any(
         np.linalg.norm(placement.center - other.center)
         < _SAME_PLACE_UNITS * max(placement.unit, other.unit)

@@ -63,7 +63,7 @@ def test_a_part_of_a_file(recording):
 def test_a_refused_file_is_named(tmp_path):
     path = tmp_path / "x.mp4"
     path.write_text("no film")
-    with pytest.raises(MediaError, match=f"{path}: is not readable"):
+    with pytest.raises(MediaError, match=f"{path}: is text"):
         make_clip(Recording(LABELS, path), OPTIONS)
     blank = write_media(
         tmp_path / "y.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 5, sound=tone(0.5)

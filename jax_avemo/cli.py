@@ -38,6 +38,11 @@ def _prepare(args: argparse.Namespace, rest: list[str]) -> None:
     summary = prepare(
         args.corpus, args.source, args.data_dir, options, workers=args.workers or None
     )
+    if args.preview:
+        from jax_avemo.data.preview import PREVIEW_NAME, write_previews
+
+        count = len(write_previews(args.data_dir))
+        say(f"{count} contact sheets, one a subject, are in {args.data_dir / PREVIEW_NAME}")
     if args.json:
         for note in summary.notes:
             say(f"note: {note}")
@@ -144,6 +149,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("reject", "center"),
         default="reject",
         help="what becomes of a take without a face: refused, or the middle of each picture",
+    )
+    p.add_argument(
+        "--preview",
+        action="store_true",
+        help="draw a contact sheet of every subject's crops, DATA_DIR/preview/SUBJECT.jpg",
     )
     p.add_argument("--json", action="store_true", help="print the summary as one JSON object")
 

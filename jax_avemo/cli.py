@@ -96,6 +96,19 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
             print(f"{name:10}{100 * found[name]:6.1f} %   ({100 * low:.1f} to {100 * high:.1f})")
 
 
+def _serve(args: argparse.Namespace, rest: list[str]) -> None:
+    try:
+        from jax_avemo.web.app import ServerLimits
+        from jax_avemo.web.serve import serve
+    except ModuleNotFoundError as error:
+        raise UserError(f"avemo serve needs {error.name}: pip install 'jax_avemo[web]'") from error
+
+    limits = ServerLimits(
+        upload_bytes=args.max_megabytes * 1_000_000, film_seconds=60.0 * args.max_minutes
+    )
+    serve(args.run, host=args.host, port=args.port, limits=limits)
+
+
 def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo import doctor
 
@@ -178,6 +191,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
     p.add_argument("--json", action="store_true", help="print the results as JSON")
+
+    p = command("serve", "show in a browser what a run makes of a film or of the webcam", _serve)
+    p.add_argument("--run", type=Path, help="run directory (default: the newest finished one)")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    p.add_argument("--port", type=int, default=8765, help="0 = any free one")
+    p.add_argument("--max-megabytes", type=int, default=500, help="of an uploaded film")
+    p.add_argument("--max-minutes", type=float, default=10.0, help="of an uploaded film")
 
     p = command("doctor", "look whether this machine can do the work, and say what to do", _doctor)
     p.add_argument("--json", action="store_true", help="print the findings as one JSON object")

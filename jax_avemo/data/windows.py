@@ -88,7 +88,7 @@ class WindowMaker:
     """
 
     def __init__(self, options: WindowOptions, *, detector: FaceDetector | None = None) -> None:
-        self._options = options
+        self.options = self._options = options
         self._faces = FaceFollowers(options.clip.frame_size, options.max_faces, detector)
         self._frame_times: list[float] = []
         self._audio = np.zeros(0, np.int16)

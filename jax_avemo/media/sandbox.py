@@ -121,6 +121,44 @@ def stream_isolated(
         process.join()
 
 
+class IsolatedWorker:
+    """One process under `limits` that answers task after task, begun anew when it has died.
+
+    For work that must not wait for a process to start each time. Not to be shared by threads.
+    """
+
+    def __init__(self, function: Callable[[Any], bytes], limits: Limits | None = None) -> None:
+        self._function, self._limits = function, limits or Limits()
+        self._worker: _Worker | None = None
+
+    def answer(self, task: Any) -> bytes:
+        """`function` of the task.
+
+        Raises:
+          IsolatedError: as `stream_isolated`; the next task has a new process if need be.
+        """
+        if self._worker is None or self._worker.dead:
+            self._worker = _Worker(self._function, self._limits)
+            while not self._worker.ready:
+                self._next()
+        self._worker.give(0, [task])
+        while (outcome := self._next()) is None:
+            pass
+        if outcome.value is None:
+            raise IsolatedError(outcome.error or "failed")
+        return outcome.value
+
+    def close(self) -> None:
+        """End the process; a further task would begin another."""
+        if self._worker is not None:
+            self._worker.end()
+
+    def _next(self) -> Outcome | None:
+        assert self._worker is not None
+        left = max(self._worker.deadline - time.monotonic(), 0.0)
+        return self._worker.hear() if self._worker.pipe.poll(left) else self._worker.overdue()
+
+
 class IsolatedError(UserError):
     """Work in another process failed; the message is the reason, without the file's name."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from jax_avemo.errors import UserError
 from jax_avemo.media.decode import MediaError
-from jax_avemo.media.sandbox import Limits, run_isolated
+from jax_avemo.media.sandbox import IsolatedWorker, Limits, run_isolated
 
 LIMITS = Limits(cpu_seconds=1, memory_bytes=2 << 30)
 
@@ -94,3 +94,17 @@ def test_leaving_early_ends_the_workers():
 
 def test_no_tasks_start_no_worker():
     assert list(run_isolated(act, [], workers=2)) == []
+
+
+def test_a_worker_answers_again_after_an_error_and_after_its_death():
+    worker = IsolatedWorker(act, LIMITS)
+    try:
+        assert worker.answer("echo") == act("echo")
+        with pytest.raises(UserError, match="not so"):
+            worker.answer("user")
+        assert worker.answer("echo") == act("echo")
+        with pytest.raises(UserError, match=r"crashed the decoder \(SIGKILL\)"):
+            worker.answer("die")
+        assert worker.answer("echo") == act("echo")
+    finally:
+        worker.close()

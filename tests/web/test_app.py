@@ -87,7 +87,15 @@ def test_the_page_asks_nobody_else_for_anything(client):
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "http" not in policy
-    for name in ("page.js", "live.js", "timeline.js", "estimate.js", "sound.js", "style.css"):
+    for name in (
+        "page.js",
+        "live.js",
+        "timeline.js",
+        "estimate.js",
+        "player.js",
+        "sound.js",
+        "style.css",
+    ):
         status, headers, content = client.ask("GET", f"/static/{name}")
         assert status == 200
         # Addresses only in words for people.

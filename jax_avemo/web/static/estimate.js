@@ -54,7 +54,7 @@ export class Estimate {
   }
 
   words(window) {
-    if (!window?.probabilities) return `unknown (${judgedBy(window)})`;
+    if (!window?.probabilities) return `unknown (${window?.reason || judgedBy(window)})`;
     const best = largest(window.probabilities);
     return `${this.emotions[best]}, ${Math.round(100 * window.probabilities[best])} %`;
   }

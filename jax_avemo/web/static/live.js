@@ -23,7 +23,7 @@ export class Live {
         "This browser gives a page the webcam only on the machine itself (http://localhost) or over https.",
       );
     }
-    this.stream = await openStream();
+    this.stream = await openStream(this.about.live);
     this.running = true;
     this.hasPicture = this.stream.getVideoTracks().length > 0;
     this.video.srcObject = this.stream;
@@ -133,14 +133,15 @@ export class Live {
 }
 
 /** Picture and sound, or whichever of them the machine has and the user allows. */
-async function openStream() {
+async function openStream(reads) {
   const picture = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" };
+  const wishes = [
+    { video: reads.video && picture, audio: reads.audio },
+    { video: reads.video && picture, audio: false },
+    { video: false, audio: reads.audio },
+  ].filter((wish) => wish.video || wish.audio);
   let first;
-  for (const wish of [
-    { video: picture, audio: true },
-    { video: picture, audio: false },
-    { video: false, audio: true },
-  ]) {
+  for (const wish of wishes) {
     try {
       return await navigator.mediaDevices.getUserMedia(wish);
     } catch (error) {

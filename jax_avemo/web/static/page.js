@@ -2,23 +2,17 @@
 
 import { Estimate, part } from "./estimate.js";
 import { Live } from "./live.js";
-import { clock, draw, judgedBy, windowAt } from "./timeline.js";
+import { Player } from "./player.js";
+import { clock, judgedBy } from "./timeline.js";
 
-const LIVE_SHOWN_SECONDS = 30;
 const get = (id) => document.getElementById(id);
-const video = get("video");
-const slider = get("slider");
 
 let about = null;
-let estimate = null;
+let player = null;
 let live = null;
 let upload = null;
-let windows = [];
 let tracks = [];
-let duration = 0;
-let position = 0;
-let playable = true;
-let fileAddress = null;
+let address = null;
 
 function say(text) {
   get("status").textContent = text;
@@ -37,14 +31,14 @@ async function begin() {
     return;
   }
   get("model").textContent = about.model;
-  get("limits").textContent = `, up to ${about.limits.megabytes} MB and ${clockless(about.limits.seconds)}`;
+  const { megabytes, seconds } = about.limits;
+  const long = seconds >= 120 ? `${Math.round(seconds / 60)} minutes` : `${seconds} seconds`;
+  get("limits").textContent = `, up to ${megabytes} MB and ${long}`;
   get("warning").textContent = about.warning;
   get("warning").hidden = !about.warning;
-  estimate = new Estimate(about.emotions);
-}
-
-function clockless(seconds) {
-  return seconds >= 120 ? `${Math.round(seconds / 60)} minutes` : `${seconds} seconds`;
+  get("chance").textContent = `Guessing gives ${Math.round(100 / about.emotions.length)} % each.`;
+  player = new Player(new Estimate(about.emotions));
+  document.body.dataset.ready = "yes";
 }
 
 // --- a file
@@ -55,12 +49,13 @@ async function analyse(file) {
   upload?.abort();
   complain(null);
   if (file.size > about.limits.megabytes * 1e6) {
-    complain(`${file.name} has ${Math.round(file.size / 1e6)} MB; the limit is ${about.limits.megabytes} MB.`);
+    const size = Math.round(file.size / 1e6);
+    complain(`${file.name} has ${size} MB; the limit is ${about.limits.megabytes} MB.`);
     return;
   }
   const own = new AbortController();
   upload = own;
-  show(file);
+  open(file);
   say(`Analysing ${file.name}…`);
   get("working").hidden = false;
   get("progress").removeAttribute("value");
@@ -70,15 +65,15 @@ async function analyse(file) {
     let finished = false;
     for await (const event of lines(response.body)) {
       if (event.error) throw new Error(event.error);
-      take(event);
+      if (upload !== own) return;
+      take(event, file.name);
       finished ||= event.done === true;
     }
     if (!finished) throw new Error("The connection ended before the analysis did.");
-    say(summary(file.name));
   } catch (error) {
     if (upload !== own) return;
     say(own.signal.aborted ? "Cancelled." : "");
-    if (!own.signal.aborted) complain(error.message || "The server did not answer.");
+    if (!own.signal.aborted) complain(`${file.name}: ${error.message || "no answer"}`);
   } finally {
     if (upload === own) {
       get("working").hidden = true;
@@ -99,199 +94,58 @@ async function* lines(stream) {
   }
 }
 
-/** One line of the server's answer: how far it is, and the timelines as far as they are. */
-function take(event) {
-  if (event.progress !== undefined) get("progress").value = event.progress;
-  if (event.duration !== undefined) setDuration(event.duration);
-  if (event.tracks) {
-    tracks = event.tracks;
-    listTracks();
-    choose(get("face").value);
-  }
-  if (event.done) {
-    fillTable();
-    const link = get("save");
-    if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
-    const result = new Blob([JSON.stringify(event.result, null, 2)], { type: "application/json" });
-    link.href = URL.createObjectURL(result);
-    link.hidden = false;
-  }
-}
-
-function show(file) {
-  if (fileAddress) URL.revokeObjectURL(fileAddress);
-  fileAddress = URL.createObjectURL(file);
-  playable = true;
-  get("unplayable").hidden = true;
-  get("viewer").hidden = false;
-  get("save").hidden = true;
-  get("table-part").hidden = false;
-  get("timeline-help").hidden = false;
-  get("delay").hidden = true;
-  document.querySelector(".screen").classList.remove("mirrored");
-  video.hidden = false;
-  video.controls = true;
-  video.muted = false;
-  video.src = fileAddress;
-  slider.removeAttribute("aria-disabled");
-  get("timeline-title").textContent = "Timeline";
+function open(file) {
+  if (address) URL.revokeObjectURL(address);
+  address = URL.createObjectURL(file);
   tracks = [];
-  windows = [];
+  for (const id of ["save", "faces"]) get(id).hidden = true;
+  for (const id of ["table-part", "timeline-help"]) get(id).hidden = false;
   get("rows").replaceChildren();
-  get("faces").hidden = true;
-  setDuration(0);
-  seek(0);
+  player.openFilm(address);
 }
 
-function summary(name) {
-  const notes = tracks.length > 1 ? ` ${tracks.length} people were found.` : "";
-  return `${name}: the timeline is complete.${notes}`;
-}
-
-function listTracks() {
-  const select = get("face");
-  const chosen = select.value;
-  select.replaceChildren(
-    ...tracks.map((track) => {
-      const option = part("option", "", track.name);
-      option.value = track.name;
-      return option;
-    }),
-  );
-  if (tracks.some((track) => track.name === chosen)) select.value = chosen;
+/** One line of the server's answer: how far it is, at last the timelines. */
+function take(event, name) {
+  if (event.progress !== undefined) get("progress").value = event.progress;
+  if (event.duration !== undefined) player.setDuration(event.duration);
+  if (!event.done) return;
+  tracks = event.tracks;
+  const options = tracks.map((track) => part("option", "", track.name));
+  get("face").replaceChildren(...options);
   get("faces").hidden = tracks.length < 2;
+  choose(tracks[0].name);
+  offer({ ...event.result, source: name });
+  const notes = event.notes.map((note) => ` ${note[0].toUpperCase()}${note.slice(1)}.`);
+  say(`${name}: the timeline is complete.${notes.join("")}`);
 }
 
 function choose(name) {
-  windows = (tracks.find((track) => track.name === name) ?? tracks[0])?.windows ?? [];
-  redraw();
-  moved();
+  const track = tracks.find((one) => one.name === name) ?? tracks[0];
+  player.show(track.windows, track.boxes);
+  get("rows").replaceChildren(...track.windows.map(row));
 }
 
-function fillTable() {
-  get("rows").replaceChildren(
-    ...windows.map((window) => {
-      const row = part("tr");
-      const time = part("th");
-      time.scope = "row";
-      const jump = part("button", "", `${clock(window.start)} to ${clock(window.end)}`);
-      jump.type = "button";
-      jump.addEventListener("click", () => seek((window.start + window.end) / 2));
-      time.append(jump);
-      const [name, share] = estimate.words(window).split(", ");
-      row.append(time, part("td", "", name), part("td", "", share ?? ""), part("td", "", judgedBy(window)));
-      return row;
-    }),
-  );
+function row(window) {
+  const line = part("tr");
+  const time = part("th");
+  time.scope = "row";
+  const jump = part("button", "", `${clock(window.start)} to ${clock(window.end)}`);
+  jump.type = "button";
+  jump.addEventListener("click", () => player.seek((window.start + window.end) / 2));
+  time.append(jump);
+  const [name, share] = player.estimate.words(window).split(", ");
+  line.append(time, part("td", "", name), part("td", "", share ?? ""), part("td", "", judgedBy(window)));
+  return line;
 }
 
-// --- the timeline
-
-function setDuration(seconds) {
-  duration = seconds;
-  slider.setAttribute("aria-valuemax", seconds.toFixed(1));
-  get("length").textContent = clock(seconds);
-  redraw();
+function offer(result) {
+  const link = get("save");
+  if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
+  const text = new Blob([JSON.stringify(result, null, 2)], { type: "application/json" });
+  link.href = URL.createObjectURL(text);
+  link.download = `${result.source}.json`;
+  link.hidden = false;
 }
-
-function seek(seconds) {
-  position = Math.max(0, Math.min(duration, seconds));
-  if (playable && video.readyState > 0) video.currentTime = position;
-  moved();
-}
-
-/** The playback stands elsewhere: head, bars, and what a screen reader hears of the slider. */
-function moved() {
-  const found = windowAt(windows, position);
-  get("head").style.left = duration ? `${(100 * position) / duration}%` : "0";
-  estimate?.show(windows.length ? found : null, false);
-  slider.setAttribute("aria-valuenow", position.toFixed(1));
-  slider.setAttribute("aria-valuetext", `${clock(position)}, seems ${estimate?.words(found) ?? "unknown"}`);
-  showBox(found?.box);
-}
-
-function showBox(box) {
-  const frame = get("box");
-  frame.hidden = !box || !video.videoWidth || video.hidden;
-  if (frame.hidden) return;
-  // The picture is fitted into the element: black bars above and below, or beside.
-  const scale = Math.min(video.clientWidth / video.videoWidth, video.clientHeight / video.videoHeight);
-  const left = video.offsetLeft + (video.clientWidth - scale * video.videoWidth) / 2;
-  const top = video.offsetTop + (video.clientHeight - scale * video.videoHeight) / 2;
-  const [x0, y0, x1, y1] = box;
-  frame.style.left = `${left + x0 * video.videoWidth * scale}px`;
-  frame.style.top = `${top + y0 * video.videoHeight * scale}px`;
-  frame.style.width = `${(x1 - x0) * video.videoWidth * scale}px`;
-  frame.style.height = `${(y1 - y0) * video.videoHeight * scale}px`;
-}
-
-function redraw() {
-  if (!about) return;
-  if (live) {
-    const end = Math.max(duration, LIVE_SHOWN_SECONDS);
-    draw(get("chart"), windows, end - LIVE_SHOWN_SECONDS, end, about.emotions.length);
-  } else {
-    draw(get("chart"), windows, 0, duration, about.emotions.length);
-  }
-}
-
-function follow() {
-  if (!live && !video.paused && playable) {
-    position = video.currentTime;
-    moved();
-  }
-  requestAnimationFrame(follow);
-}
-
-function fromPointer(event) {
-  const edges = slider.getBoundingClientRect();
-  seek((duration * (event.clientX - edges.left)) / edges.width);
-}
-
-const KEYS = {
-  ArrowRight: () => seek(position + 1),
-  ArrowUp: () => seek(position + 1),
-  ArrowLeft: () => seek(position - 1),
-  ArrowDown: () => seek(position - 1),
-  PageUp: () => seek(position + 10),
-  PageDown: () => seek(position - 10),
-  Home: () => seek(0),
-  End: () => seek(duration),
-  " ": () => (video.paused ? video.play() : video.pause()),
-};
-
-slider.addEventListener("keydown", (event) => {
-  const act = KEYS[event.key];
-  if (!act || live) return;
-  event.preventDefault();
-  act();
-});
-slider.addEventListener("pointerdown", (event) => {
-  if (live) return;
-  slider.setPointerCapture(event.pointerId);
-  fromPointer(event);
-});
-slider.addEventListener("pointermove", (event) => {
-  if (!live && event.buttons) fromPointer(event);
-});
-for (const kind of ["seeked", "timeupdate", "pause", "loadedmetadata"]) {
-  video.addEventListener(kind, () => {
-    if (live || !playable) return;
-    position = video.currentTime;
-    moved();
-  });
-}
-video.addEventListener("error", () => {
-  if (live || !video.getAttribute("src")) return;
-  playable = false;
-  video.hidden = true;
-  get("unplayable").hidden = false;
-});
-new ResizeObserver(() => {
-  redraw();
-  moved();
-}).observe(slider);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
 // --- the webcam
 
@@ -299,48 +153,25 @@ async function startLive() {
   if (!about) return;
   upload?.abort();
   complain(null);
-  video.removeAttribute("src");
-  video.load();
-  video.hidden = false;
-  video.controls = false;
-  get("unplayable").hidden = true;
-  get("viewer").hidden = false;
-  get("save").hidden = true;
-  get("table-part").hidden = true;
-  get("timeline-help").hidden = true;
-  get("faces").hidden = true;
-  document.querySelector(".screen").classList.add("mirrored");
-  slider.setAttribute("aria-disabled", "true");
-  get("timeline-title").textContent = `The last ${LIVE_SHOWN_SECONDS} seconds`;
-  get("box").hidden = true;
-  windows = [];
-  tracks = [];
-  estimate.show(null, false);
+  player.openLive();
+  for (const id of ["save", "faces", "table-part", "timeline-help"]) get(id).hidden = true;
   say("Asking for the webcam…");
   const began = performance.now() / 1000;
   live = new Live(
     about,
-    video,
+    player.video,
     (window, delay) => {
       complain(null);
-      duration = performance.now() / 1000 - began;
-      const before = windows.at(-1)?.end ?? duration - 0.5;
-      windows.push({ ...window, start: Math.max(before, duration - 2), end: duration });
-      windows = windows.filter((old) => old.end > duration - LIVE_SHOWN_SECONDS - 2);
-      estimate.show(window, true);
+      player.addLive(window, performance.now() / 1000 - began);
       get("delay").hidden = false;
-      get("delay").textContent =
-        `${delay.toFixed(1)} s behind, from the last ${window.seconds.toFixed(1)} s; judged by ${judgedBy(window)}`;
-      redraw();
+      get("delay").textContent = inWords(window, delay);
     },
     complain,
   );
-  get("head").style.left = "100%";
   try {
     await live.start();
     get("webcam").textContent = "Stop the webcam";
     get("webcam").setAttribute("aria-pressed", "true");
-    get("length").textContent = "now";
     say(live.hasPicture ? "The webcam runs." : "Only the microphone runs.");
   } catch (error) {
     stopLive();
@@ -348,6 +179,12 @@ async function startLive() {
     get("viewer").hidden = true;
     say("");
   }
+}
+
+function inWords(window, delay) {
+  const people = window.people > 1 ? ` ${window.people} faces: the largest is judged.` : "";
+  const seconds = window.seconds.toFixed(1);
+  return `${delay.toFixed(1)} s behind, from the last ${seconds} s, by ${judgedBy(window)}.${people}`;
 }
 
 function stopLive() {
@@ -367,10 +204,7 @@ get("file").addEventListener("change", (event) => {
 });
 get("cancel").addEventListener("click", () => upload?.abort());
 get("webcam").addEventListener("click", () => (live ? stopLive() : startLive()));
-get("face").addEventListener("change", (event) => {
-  choose(event.target.value);
-  fillTable();
-});
+get("face").addEventListener("change", (event) => choose(event.target.value));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
@@ -380,4 +214,3 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
 }
 
 begin();
-follow();

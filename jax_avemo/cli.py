@@ -13,6 +13,7 @@ from jax_avemo.main import (
     add_config_arguments,
     announce,
     guarded,
+    own_run,
     read_config,
     table,
     train_run,
@@ -74,7 +75,9 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
     config = read_config(args, rest)
     run = args.workdir or Path("runs") / config.name
     announce(config, run)
-    train_run(config, run)
+    run.mkdir(parents=True, exist_ok=True)
+    with own_run(run):
+        train_run(config, run)
     say(f"trained; measure it: avemo evaluate {run}")
 
 
@@ -82,9 +85,10 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo.evaluation.card import write_card
     from jax_avemo.evaluation.evaluate import evaluate_run
 
-    results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
-    if args.split == "test":
-        write_card(args.run, results)
+    with own_run(args.run):
+        results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
+        if args.split == "test":
+            write_card(args.run, results)
     if args.json:
         print(json.dumps(results))
     elif args.split == "test":

@@ -5,11 +5,13 @@ goes on after a kill, and costs seconds when all is done.
 """
 
 import argparse
+import errno
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
 from jax_avemo.errors import UserError
-from jax_avemo.files import write_json
+from jax_avemo.files import locked, write_json
 from jax_avemo.progress import say
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
@@ -48,7 +50,7 @@ def guarded(work: Callable[[], None]) -> int:
         say("interrupted; the same command goes on from what is finished")
         return 130
     except OSError as error:
-        say(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        say(f"error: {_told(error)}")
         return 1
     except Exception as error:
         if (code := getattr(error, "exit_code", None)) is None:  # training's Interrupted
@@ -56,6 +58,28 @@ def guarded(work: Callable[[], None]) -> int:
         say(str(error))
         return int(code)
     return 0
+
+
+def _told(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "; free some, and the same command goes on from what is finished" if full else ""
+    return f"{error.strerror or error}{where}{remedy}"
+
+
+@contextmanager
+def own_run(run: Path) -> Iterator[None]:
+    """Keep other processes out of a run directory, where there is one.
+
+    Of the processes of one run over several hosts the first holds it for all.
+    """
+    import jax
+
+    if not run.is_dir() or jax.process_index():
+        yield
+        return
+    with locked(run, f"another process is at work in {run}: wait for it, end it, or use another"):
+        yield
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +182,13 @@ def claim_run(run: Path, config: ConfigDict) -> None:
     path = run / "config.json"
     ours = settings.to_dict(config)
     if path.exists():
-        theirs = json.loads(path.read_text())
+        try:
+            theirs = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}); delete it and {run / 'checkpoints'}, or give "
+                "another --workdir"
+            ) from error
         for field, value in ours.items():
             if field not in _FREE_FIELDS and theirs.get(field) != value:
                 raise UserError(
@@ -243,14 +273,16 @@ def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
     """The main job: train and evaluate one experiment; finished stages are skipped."""
     announce(config, run)
     began = time.monotonic()
-    train_run(config, run)
-    from jax_avemo.evaluation.card import write_card
-    from jax_avemo.evaluation.evaluate import evaluate_run, load_finished
+    run.mkdir(parents=True, exist_ok=True)
+    with own_run(run):
+        train_run(config, run)
+        from jax_avemo.evaluation.card import write_card
+        from jax_avemo.evaluation.evaluate import evaluate_run, load_finished
 
-    results = load_finished(run)
-    if results is None:
-        results = evaluate_run(run)
-    write_card(run, results)
+        results = load_finished(run)
+        if results is None:
+            results = evaluate_run(run)
+        write_card(run, results)
     say(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
     return results
 

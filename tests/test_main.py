@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 from jax_avemo import cli, main
+from jax_avemo import config as settings
+from jax_avemo.evaluation.evaluate import load_finished
+from jax_avemo.files import locked
 from jax_avemo.training import checkpoint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -156,6 +160,54 @@ def test_a_run_of_another_config_is_refused(home, monkeypatch, capsys):
         "error: runs/whole was made by another config: train.epochs is 4 there and 5 here"
     )
     assert (home / "runs/whole/config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["experiment", "evaluate"])
+def test_a_second_process_on_a_run_is_refused(home, monkeypatch, capsys, command):
+    monkeypatch.chdir(home)
+    with locked(home / "runs/whole", "busy"):
+        if command == "evaluate":
+            assert cli.main(["evaluate", "runs/whole"]) == 1
+        else:
+            assert main.main([TINY, "--workdir=runs/whole", "--config.train.epochs=4"]) == 1
+    assert "error: another process is at work in runs/whole" in one_line(capsys)
+
+
+def test_evaluate_refuses_a_damaged_checkpoint_and_names_the_whole_one(home, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(home / "runs/whole/checkpoints", run / "checkpoints")
+    manager = checkpoint.open_checkpoints(run, read_only=True)
+    best, steps = checkpoint.best_step(manager, run), manager.all_steps()
+    manager.close()
+    for step in steps:  # as after a run whose best is its last: two whole ones
+        if step != best:
+            break
+    else:
+        step = best - 1
+        shutil.copytree(run / f"checkpoints/{best}", run / f"checkpoints/{step}")
+    arrays = [path for path in (run / f"checkpoints/{best}/state").rglob("*") if path.is_file()]
+    largest = max(arrays, key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    assert cli.main(["evaluate", str(run)]) == 1
+    said = one_line(capsys)
+    assert f"checkpoints/{best} is damaged (the checksum of" in said
+    assert f"step {step} is whole; delete {run}/checkpoints/{best} to use that" in said
+    assert not (run / "results.json").exists()
+
+
+def test_damaged_small_files_of_a_run_are_one_line_or_made_again(home, tmp_path, capsys):
+    config = settings.load_config(f"{CONFIGS}/tiny.py")
+    (tmp_path / "config.json").write_text('{"seed": 0')
+    assert main.guarded(lambda: main.claim_run(tmp_path, config)) == 1
+    assert "config.json is damaged" in one_line(capsys)
+    shutil.copytree(home / "runs/whole/checkpoints", tmp_path / "checkpoints")
+    whole = (home / "runs/whole/results.json").read_bytes()
+    (tmp_path / "results.json").write_bytes(whole)
+    assert load_finished(tmp_path) == json.loads(whole)
+    (tmp_path / "results.json").write_bytes(whole[: len(whole) // 2])
+    assert load_finished(tmp_path) is None
 
 
 def one_line(capsys) -> str:

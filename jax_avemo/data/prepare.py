@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import io
@@ -33,7 +32,7 @@ from jax_avemo.data.summary import (
     unlike_published,
 )
 from jax_avemo.errors import UserError
-from jax_avemo.files import write_atomic, write_json
+from jax_avemo.files import locked, write_atomic, write_json
 from jax_avemo.media.archives import file_state, locate, unpack
 from jax_avemo.media.faces import FaceDetector
 from jax_avemo.media.sandbox import run_isolated
@@ -41,7 +40,7 @@ from jax_avemo.progress import Progress
 from jax_avemo.schema import Clip, Recording
 
 REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"
-_STAGING_NAME, _LOCK_NAME = ".staging", ".lock"
+_STAGING_NAME = ".staging"
 
 
 def prepare(
@@ -72,8 +71,8 @@ def prepare(
     fingerprint = _fingerprint(scan, sources)
     if summary is not None and summary.fingerprint == fingerprint:
         return summary
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(data_dir):
+    busy = f"another process is preparing clips in {data_dir}: wait for it or end it"
+    with locked(data_dir, busy):
         return _Preparation(corpus, source, data_dir, options, scan, sources, fingerprint).run(
             workers or len(os.sched_getaffinity(0))
         )
@@ -129,18 +128,6 @@ def _check_same(summary: Summary, corpus: str, options: ClipOptions, data_dir: P
             f"{data_dir} holds clips with {', '.join(differences)}: "
             "use another --data-dir, or delete this one"
         )
-
-
-@contextlib.contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    with (data_dir / _LOCK_NAME).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"another `avemo prepare` is writing to {data_dir}: wait for it or end it"
-            ) from error
-        yield
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,12 @@
 import functools
 import importlib.util
 import json
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from jax_avemo.demo.head import load_head
@@ -22,9 +18,9 @@ from jax_avemo.demo.plan import PlannedTake, plan_corpus
 from jax_avemo.demo.style import Style, make_style
 from jax_avemo.demo.take import Take, draw_take
 from jax_avemo.errors import UserError
-from jax_avemo.files import write_json
+from jax_avemo.files import locked, remove_leftovers, write_json
 from jax_avemo.media.encode import write_video
-from jax_avemo.media.sandbox import single_threaded_libraries
+from jax_avemo.media.sandbox import Limits, run_isolated
 from jax_avemo.progress import Progress
 from jax_avemo.schema import RAVDESS_EMOTIONS
 
@@ -35,6 +31,8 @@ _MANIFEST = "corpus.json"
 _TRUTH = "truth.json"
 _UNFINISHED = "unfinished.json"
 _CLIPS_A_JOB = 8
+_LIMITS = Limits(seconds=300.0, cpu_seconds=300, memory_bytes=16 << 30)
+"""Of a job; generous, for it takes a few seconds: they end a worker that hangs."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,30 @@ def write_corpus(
     request = _Request(GENERATOR_VERSION, actors, takes, seed, confound)
     if _read_request(out_dir / _MANIFEST) == request:
         return
+    if out_dir.exists() and not out_dir.is_dir():
+        raise UserError(f"{out_dir} is a file; give a folder for the demo corpus")
+    busy = f"another process is writing the demo corpus in {out_dir}: wait for it or end it"
+    with locked(out_dir, busy):
+        _write(out_dir, request, plan, workers or len(os.sched_getaffinity(0)))
+
+
+def _write(out_dir: Path, request: _Request, plan: list[PlannedTake], workers: int) -> None:
+    """Write what is missing, and the manifest last."""
+    seed, confound = request.seed, request.confound
+    if _read_request(out_dir / _MANIFEST) == request:
+        return  # by another process, before this one had the lock
     _claim(out_dir, request)
+    for folder in out_dir.glob("Actor_*"):
+        remove_leftovers(folder)
     targets = [(planned, out_dir / clip_name(planned, seed, confound)) for planned in plan]
     missing = [(planned, path) for planned, path in targets if not path.exists()]
     jobs = [missing[k : k + _CLIPS_A_JOB] for k in range(0, len(missing), _CLIPS_A_JOB)]
     done = len(targets) - len(missing)
     with Progress(len(targets), "making the demo corpus", unit="clips", start=done) as progress:
-        for count in _run_jobs(jobs, seed, confound, workers or len(os.sched_getaffinity(0))):
+        for count in _run_jobs(jobs, seed, confound, workers):
             progress.advance(count)
+    for folder in out_dir.glob("Actor_*"):
+        remove_leftovers(folder)  # of workers that were lost
     truth = {
         path.relative_to(out_dir).as_posix(): {
             "actor": planned.actor,
@@ -159,9 +173,12 @@ def _take_of(planned: PlannedTake, seed: int, confound: float) -> Take:
     return draw_take(style, RAVDESS_EMOTIONS[planned.emotion], planned.statement, rng)
 
 
-def _write_clips(job: list[tuple[PlannedTake, Path]], seed: int, confound: float) -> int:
+def _write_clips(task: tuple[list[tuple[PlannedTake, Path]], int, float]) -> bytes:
     """Make the clips of one job; runs in a worker process."""
+    job, seed, confound = task
     for planned, path in job:
+        if path.exists():  # by a worker that was lost in the middle of the job
+            continue
         performance = perform(
             load_head(),
             actor_look(seed, planned.actor),
@@ -169,50 +186,31 @@ def _write_clips(job: list[tuple[PlannedTake, Path]], seed: int, confound: float
             _take_of(planned, seed, confound),
             np.random.default_rng([*_take_seed(planned, seed, confound), 1]),
         )
-        write_video(
-            path,
-            performance.frames,
-            performance.sound,
-            frames_per_second=FRAMES_PER_SECOND,
-            sample_rate=performance.sample_rate,
-        )
-    return len(job)
+        try:
+            write_video(
+                path,
+                performance.frames,
+                performance.sound,
+                frames_per_second=FRAMES_PER_SECOND,
+                sample_rate=performance.sample_rate,
+            )
+        except OSError as error:
+            raise UserError(f"{error.strerror or error}: {path.parent}") from error
+    return b""
 
 
 def _run_jobs(
     jobs: list[list[tuple[PlannedTake, Path]]], seed: int, confound: float, workers: int
 ) -> Iterator[int]:
     """Yield the number of clips of every job that is done."""
-    if not jobs:
-        return
-    with (
-        single_threaded_libraries(),
-        ProcessPoolExecutor(
-            min(workers, len(jobs)),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-        ) as pool,
-    ):
-        futures = [pool.submit(_write_clips, job, seed, confound) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _start_worker() -> None:
-    """Use one thread, and end when the parent does: a killed run must leave nobody waiting."""
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    tasks = [(job, seed, confound) for job in jobs]
+    for outcome in run_isolated(_write_clips, tasks, workers=workers, limits=_LIMITS):
+        if outcome.error is not None:
+            raise UserError(
+                f"the demo corpus could not be written ({outcome.error}); when that is mended, "
+                "the same command goes on"
+            )
+        yield len(jobs[outcome.index])
 
 
 def _read_request(path: Path) -> _Request | None:
@@ -226,8 +224,6 @@ def _read_request(path: Path) -> _Request | None:
 
 def _claim(out_dir: Path, request: _Request) -> None:
     """Mark the folder as this corpus's, or refuse when it holds something else."""
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"{out_dir} is a file; give a folder for the demo corpus")
     unfinished = out_dir / _UNFINISHED
     if _read_request(unfinished) == request:
         return

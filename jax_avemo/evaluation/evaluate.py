@@ -382,12 +382,15 @@ def source_commit() -> str | None:
 
 
 def load_finished(run: Path) -> dict[str, Any] | None:
-    """The test results of `run` if they are of its best checkpoint; else None."""
+    """The test results of `run` if they read and are of its best checkpoint; else None."""
     path = run / "results.json"
     if not path.exists():
         return None
-    results = json.loads(path.read_text())
+    try:
+        results = dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError):
+        return None  # they are made again
     manager = checkpoint.open_checkpoints(run, read_only=True)
     best = checkpoint.best_step(manager, run)
     manager.close()
-    return results if results["step"] == best else None
+    return results if results.get("step") == best else None

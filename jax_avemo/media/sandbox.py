@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jax_avemo.errors import UserError
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _READY, _VALUE, _ERROR, _END = b"R", b"V", b"E", b"."
 _START_SECONDS = 120.0
+_MOST_LOST_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,17 @@ def run_isolated(
 ) -> Iterator[Outcome]:
     """`function` of every task, in `workers` processes under `limits`, in order of completion.
 
-    A task that fails, takes too long, or kills its worker gives an `error`; the others go on.
-    `function` must be importable. What a worker sends back are plain bytes, never a pickle: a
-    decoder taken over by a file cannot reach this process that way. Leaving the iterator early
-    ends the workers.
+    A task that fails, takes too long, or kills its worker gives an `error`; the others go on. A
+    task whose worker died or stood still is given once more to another, last of all: what killed
+    it may have come from outside. `function` must be importable. What a worker sends back are
+    plain bytes, never a pickle: a decoder taken over by a file cannot reach this process that
+    way. Leaving the iterator early ends the workers.
     """
     limits = limits or Limits()
     waiting = list(range(len(tasks)))[::-1]
     running: list[_Worker] = []
+    tried_again: set[int] = set()
+    lost_starts = 0
     try:
         for _ in range(min(workers, len(tasks))):
             running.append(_Worker(function, limits))
@@ -75,6 +80,13 @@ def run_isolated(
                     outcome = worker.overdue()
                 if worker.dead:
                     running.remove(worker)
+                    lost_starts += not worker.ready
+                    if lost_starts > _MOST_LOST_STARTS:
+                        raise UserError(f"worker processes end before they start ({worker.cause})")
+                    if outcome and worker.may_be_innocent and outcome.index not in tried_again:
+                        tried_again.add(outcome.index)
+                        waiting.insert(0, outcome.index)
+                        outcome = None
                     if waiting:
                         running.append(_Worker(function, limits))
                 if outcome is not None:
@@ -179,7 +191,8 @@ class _Worker:
     def __init__(self, function: Callable[[Any], bytes], limits: Limits) -> None:
         self._limits = limits
         self.pipe, self._process = _start(_serve, limits)
-        self.ready = self.dead = False
+        self.ready = self.dead = self.may_be_innocent = False
+        self.cause = ""
         self.task: int | None = None
         self.deadline = time.monotonic() + _START_SECONDS
         # After the limits stand, because importing it brings the decoder in.
@@ -196,7 +209,9 @@ class _Worker:
             message = self.pipe.recv_bytes()
         except (EOFError, OSError):
             self._process.join(5.0)
-            return self._died(_cause(self._process.exitcode, self._limits))
+            code = self._process.exitcode
+            self.may_be_innocent = code != -signal.SIGXCPU
+            return self._died(_cause(code, self._limits), killed=code is not None and code < 0)
         if not self.ready:
             self.ready, self.deadline = True, math.inf
             return None
@@ -207,12 +222,14 @@ class _Worker:
         return Outcome(index, None, " ".join(message[1:].decode(errors="replace").split()))
 
     def overdue(self) -> Outcome | None:
-        self._process.kill()
-        return self._died(f"took more than {self._limits.seconds:g} s")
+        self.may_be_innocent = True
+        seconds = self._limits.seconds if self.ready else _START_SECONDS
+        return self._died(f"took more than {seconds:g} s", killed=True)
 
-    def _died(self, cause: str) -> Outcome | None:
+    def _died(self, cause: str, *, killed: bool) -> Outcome | None:
         self.end()
-        if not self.ready:
+        self.cause = cause
+        if not self.ready and not killed:
             raise UserError(
                 f"a worker process did not start ({cause}): a script that calls this needs "
                 "`if __name__ == '__main__':` around its work"
@@ -302,9 +319,18 @@ def _attempt(function: Callable[[Any], bytes | None], task: Any, limits: Limits)
 
 def _confine(limits: Limits) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when it is over
+    threading.Thread(target=_follow_parent, daemon=True).start()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_AS, limits.memory_bytes)
+
+
+def _follow_parent() -> None:
+    """End when the parent does, in the middle of a task too: a killed run leaves nobody behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _limit_cpu(limits: Limits) -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from jax_avemo.files import write_atomic
+from jax_avemo.errors import UserError
+from jax_avemo.files import names_full_disk, write_atomic
 
 
 class MetricsLog:
     """Appends lines; on opening it drops lines after `keep_through` and any half-written one."""
 
     def __init__(self, path: Path, keep_through: int) -> None:
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= keep_through]
+        kept = [line for step, line in _whole_lines(path) if step <= keep_through]
         write_atomic(path, b"".join(kept))
+        self._folder = path.parent
         self._file = path.open("ab", buffering=0)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
@@ -24,7 +26,10 @@ class MetricsLog:
         numbers = {name: float(value) for name, value in values.items()}
         clean = {k: v if math.isfinite(v) else None for k, v in sorted(numbers.items())}
         line = json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
+        left = memoryview(line.encode() + b"\n")
+        with names_full_disk(self._folder):
+            while left:  # a disk that fills takes a part, and fails only when asked again
+                left = left[self._file.write(left) :]
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -38,7 +43,17 @@ class MetricsLog:
         self._file.close()
 
 
-def _whole_lines(path: Path) -> list[bytes]:
+def _whole_lines(path: Path) -> list[tuple[int, bytes]]:
+    """Each line's step and bytes, but for a last one that has no end."""
     if not path.exists():
         return []
-    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if line.endswith(b"\n"):
+            try:
+                found.append((int(json.loads(line)["step"]), line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"line {number} of {path} is damaged; mend or delete that line and go on"
+                ) from error
+    return found

@@ -227,7 +227,7 @@ def test_two_runs_at_once_are_refused(tmp_path, source):
     folder.mkdir()
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another `avemo prepare` is writing"):
+        with pytest.raises(UserError, match="another process is preparing"):
             prepare("demo", source, folder, OPTIONS)
 
 

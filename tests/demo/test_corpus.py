@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,8 @@ from jax_avemo.demo.corpus import actor_look, actor_style, clip_name, is_whole, 
 from jax_avemo.demo.perform import FRAME_SIZE, FRAMES_PER_SECOND
 from jax_avemo.demo.plan import PlannedTake, plan_corpus
 from jax_avemo.errors import UserError
+from jax_avemo.files import locked
+from jax_avemo.media import sandbox
 
 ARGUMENTS = {"actors": 1, "takes": 1, "seed": 3}
 
@@ -134,3 +137,47 @@ def test_a_confounded_corpus_has_new_takes_of_the_same_people():
     planned = PlannedTake(actor=1, emotion=4, statement=1, repetition=1)
     assert corpus._take_of(planned, 0, 0.0) != corpus._take_of(planned, 0, 0.5)
     assert corpus._take_of(planned, 0, 0.5) == corpus._take_of(planned, 0, 0.5)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkeypatch, kind):
+    """Its job is done by another to the same bytes, and nothing is left behind."""
+    original, lost = sandbox._Worker.give, []
+
+    def give(worker, task, tasks):
+        original(worker, task, tasks)
+        if not lost:
+            while not list(made.glob("Actor_*/.tmp-*")):  # in the middle of a clip
+                time.sleep(0.005)
+            os.kill(worker._process.pid, kind)
+            lost.append(worker)
+
+    made = tmp_path / "made"
+    monkeypatch.setattr(sandbox._Worker, "give", give)
+    if kind == signal.SIGSTOP:
+        monkeypatch.setattr(corpus, "_LIMITS", sandbox.Limits(seconds=8))
+    write_corpus(made, **ARGUMENTS, workers=1)
+    assert len(lost) == 1
+    assert contents(made) == contents(folder)
+
+
+def test_a_worker_that_always_dies_is_one_line(tmp_path, monkeypatch):
+    original = sandbox._Worker.give
+
+    def give(worker, task, tasks):
+        original(worker, task, tasks)
+        worker._process.kill()
+
+    monkeypatch.setattr(sandbox._Worker, "give", give)
+    with pytest.raises(UserError, match=r"could not be written \(crashed the decoder \(SIGKILL"):
+        write_corpus(tmp_path, **ARGUMENTS, workers=1)
+
+
+def test_two_writers_at_once_are_refused(tmp_path):
+    with locked(tmp_path, "busy"), pytest.raises(UserError, match="another process is writing"):
+        write_corpus(tmp_path, **ARGUMENTS)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}

@@ -1,10 +1,15 @@
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from jax_avemo.errors import UserError
+from jax_avemo.files import write_atomic
+from jax_avemo.media import sandbox
 from jax_avemo.media.decode import MediaError
 from jax_avemo.media.sandbox import IsolatedWorker, Limits, run_isolated
 
@@ -36,6 +41,14 @@ def act(task: str) -> bytes:
                 pass
         case "sleep":
             time.sleep(60)
+    name, _, path = task.partition(":")
+    if name == "tell":
+        write_atomic(Path(path), str(os.getpid()).encode())
+        time.sleep(60)
+    if Path(path).exists():
+        return b"done"
+    Path(path).touch()
+    os.kill(os.getpid(), signal.SIGKILL if name == "killed once" else signal.SIGSTOP)
     raise AssertionError(task)
 
 
@@ -79,9 +92,71 @@ def test_a_failure_says_why_and_the_others_go_on(outcomes, task, error):
 
 
 def test_a_task_that_hangs_is_ended():
-    hanging, next_one = run_isolated(act, ["sleep", "echo"], workers=1, limits=Limits(seconds=3))
-    assert (hanging.index, hanging.error) == (0, "took more than 3 s")
+    next_one, hanging = run_isolated(act, ["sleep", "echo"], workers=1, limits=Limits(seconds=2))
     assert (next_one.index, next_one.error) == (1, None)
+    assert (hanging.index, hanging.error) == (0, "took more than 2 s")
+
+
+@pytest.mark.parametrize("kind", ["killed", "hanging"])
+def test_a_task_that_lost_its_worker_is_done_by_another(tmp_path, kind):
+    """As when somebody kills or stops a worker: the file is not to blame."""
+    tasks = [f"{kind} once:{tmp_path / str(number)}" for number in range(3)]
+    done = list(run_isolated(act, tasks, workers=2, limits=Limits(seconds=2)))
+    assert sorted(outcome.index for outcome in done) == [0, 1, 2]
+    assert [outcome.error for outcome in done] == [None] * 3
+
+
+def test_a_worker_killed_while_it_starts_is_replaced(monkeypatch):
+    original, begun = sandbox._Worker.__init__, []
+
+    def start(worker, *arguments):
+        original(worker, *arguments)
+        begun.append(worker)
+        if len(begun) == 1:
+            worker._process.kill()
+
+    monkeypatch.setattr(sandbox._Worker, "__init__", start)
+    (outcome,) = run_isolated(act, ["echo"], workers=1)
+    assert outcome.error is None
+    assert len(begun) == 2
+
+
+def test_workers_that_never_start_are_one_line(monkeypatch):
+    original = sandbox._Worker.__init__
+
+    def start(worker, *arguments):
+        original(worker, *arguments)
+        worker._process.kill()
+
+    monkeypatch.setattr(sandbox._Worker, "__init__", start)
+    with pytest.raises(UserError, match=r"end before they start \(crashed the decoder"):
+        list(run_isolated(act, ["echo", "echo"], workers=2))
+
+
+def test_workers_end_in_the_middle_of_a_task_when_their_parent_is_killed(tmp_path):
+    code = (
+        "from test_sandbox import act\nfrom jax_avemo.media.sandbox import run_isolated\n"
+        "if __name__ == '__main__':\n"
+        f"    list(run_isolated(act, ['tell:{tmp_path}/pid'], workers=1))\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    paths = [str(Path(__file__).parent), str(Path(sandbox.__file__).parents[2])]
+    parent = subprocess.Popen(
+        [sys.executable, "run.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    worker = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    while Path(f"/proc/{worker}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.02)
+    assert time.monotonic() < deadline
 
 
 def test_leaving_early_ends_the_workers():

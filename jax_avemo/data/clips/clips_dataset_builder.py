@@ -148,6 +148,10 @@ class ClipSource(Sequence[Clip]):
             self.frame_size: int = self.options["frame_size"]
             self.frames_per_second: float = self.options["frames_per_second"]
             self.fingerprint: str = index["fingerprint"]
+            if self.fingerprint != _fingerprint(self.labels, self.options):
+                raise ValueError(f"{_INDEX_NAME} is not as it was written")
+            if unknown := {label.emotion for label in self.labels} - {*self.emotions, ""}:
+                raise ValueError(f"{_INDEX_NAME} has emotions it does not list: {sorted(unknown)}")
             self.corpus: str = index.get("corpus", "")
             """The reader's name; "" in data sets of version 0.1."""
             self.synthetic: bool = index.get("synthetic", False)

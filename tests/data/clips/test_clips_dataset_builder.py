@@ -140,7 +140,10 @@ def test_no_clips_yet(tmp_path):
         read_clips(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped", "no index", "other index", "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", "emptied", "flipped", "no index", "other index", "other label", "other list", "gone"],
+)
 def test_damage_is_a_clear_error_never_another_clip(folder, tmp_path, damage):
     copy = tmp_path / "data"
     shutil.copytree(folder, copy)
@@ -157,6 +160,10 @@ def test_damage_is_a_clear_error_never_another_clip(folder, tmp_path, damage):
         record.write_bytes(data)
     elif damage == "no index":
         index.write_text("{")
+    elif damage == "other label":
+        index.write_text(index.read_text().replace('"emotion": "sad"', '"emotion": "happy"', 1))
+    elif damage == "other list":
+        index.write_text(index.read_text().replace('"sad"', '"sae"', 1))
     elif damage == "other index":
         index.write_text(index.read_text().replace("Äctor/03.mp4", "Äctor/33.mp4"))
     else:

@@ -139,7 +139,9 @@ def test_a_confounded_corpus_has_new_takes_of_the_same_people():
     assert corpus._take_of(planned, 0, 0.5) == corpus._take_of(planned, 0, 0.5)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+)
 def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkeypatch, kind):
     """Its job is done by another to the same bytes, and nothing is left behind."""
     original, lost = sandbox._Worker.give, []
@@ -155,7 +157,7 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkey
     made = tmp_path / "made"
     monkeypatch.setattr(sandbox._Worker, "give", give)
     if kind == signal.SIGSTOP:
-        monkeypatch.setattr(corpus, "_LIMITS", sandbox.Limits(seconds=8))
+        monkeypatch.setattr(corpus, "_LIMITS", sandbox.Limits(seconds=60))
     write_corpus(made, **ARGUMENTS, workers=1)
     assert len(lost) == 1
     assert contents(made) == contents(folder)

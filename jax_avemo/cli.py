@@ -113,6 +113,32 @@ def _serve(args: argparse.Namespace, rest: list[str]) -> None:
     serve(args.run, host=args.host, port=args.port, limits=limits)
 
 
+def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo import crossval, crossval_record
+
+    configs = [read_config(argparse.Namespace(config=spec), rest) for spec in args.config]
+    cells = crossval.make_cells(
+        configs,
+        folds=args.folds,
+        seeds=args.seeds,
+        workdir=args.workdir,
+        only_folds=args.only_fold,
+    )
+    say(f"{len(cells)} cells in {args.workdir}; start the same command again to go on or to help")
+    crossval.run_cells(cells, args.workdir)
+    command = crossval_record.command_of(
+        args.config,
+        folds=args.folds,
+        seeds=args.seeds,
+        only_folds=args.only_fold,
+        workdir=args.workdir,
+        overrides=rest,
+    )
+    record = crossval_record.write_record(cells, args.workdir, command)
+    say(f"everything stands in {args.workdir / crossval_record.RECORD}")
+    print(json.dumps(record) if args.json else crossval_record.table(record))
+
+
 def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo import doctor
 
@@ -203,6 +229,29 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--max-megabytes", type=int, default=500, help="of an uploaded film")
     p.add_argument("--max-minutes", type=float, default=10.0, help="of an uploaded film")
 
+    p = command(
+        "crossval", "train and measure experiments on every fold with every seed", _crossval
+    )
+    p.add_argument(
+        "--config",
+        action="append",
+        required=True,
+        metavar="FILE[:ARG]",
+        help="experiment, as for train; give it several times to compare several",
+    )
+    p.add_argument("--folds", type=int, required=True, help="folds of the subjects")
+    p.add_argument("--seeds", type=int, required=True, help="networks a fold, seeds 0, 1, ...")
+    p.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="of all its runs")
+    p.add_argument(
+        "--only-fold",
+        type=int,
+        action="append",
+        default=[],
+        metavar="F",
+        help="run this fold (several times: these); the record is marked exploratory",
+    )
+    p.add_argument("--json", action="store_true", help="print the record as JSON")
+
     p = command("doctor", "look whether this machine can do the work, and say what to do", _doctor)
     p.add_argument("--json", action="store_true", help="print the findings as one JSON object")
     return parser
@@ -213,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rest = build_parser().parse_known_args(argv)
 
     def work() -> None:
-        if rest and args.command != "train":
+        if rest and args.command not in ("train", "crossval"):
             raise UserError(f"no such argument '{rest[0]}'; avemo {args.command} --help")
         args.work(args, rest)
 

@@ -1,0 +1,206 @@
+"""What a cross-validation says: predictions pooled over its folds, and two experiments compared.
+
+A *cell* is one network: (fold, seed). Its predictions are of subjects that it never saw. Pooled
+over the folds every subject stands once, with one prediction a seed; seeds are averaged inside
+every resample of the subjects, so that more seeds steady a figure but do not shrink its interval
+below what its subjects allow.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from jax_avemo.evaluation import metrics
+
+Line = Mapping[str, Any]
+"""What predictions.jsonl says of a clip: key, subject, sex, emotion, predicted, probabilities."""
+CellKey = tuple[int, int]
+"""(fold, seed)."""
+
+
+class Pooled(NamedTuple):
+    """Clips of all folds in the order of their keys; R seeds, N clips, K emotions."""
+
+    emotions: tuple[str, ...]
+    seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+    labels: Int[np.ndarray, " N"]
+    subjects: Shaped[np.ndarray, " N"]
+    sexes: Shaped[np.ndarray, " N"]
+    predicted: Int[np.ndarray, "R N"]
+    probabilities: Float[np.ndarray, "R N K"]
+
+
+def pool(cells: Mapping[CellKey, Sequence[Line]], emotions: Sequence[str]) -> Pooled:
+    """The predictions of all cells; a seed that lacks a fold others have is left out.
+
+    Raises:
+      ValueError: no seed has every fold, a clip is in two folds, or the seeds' clips differ.
+    """
+    folds = sorted({fold for fold, _ in cells})
+    seeds = [
+        seed
+        for seed in sorted({seed for _, seed in cells})
+        if all((fold, seed) in cells for fold in folds)
+    ]
+    if not seeds:
+        raise ValueError("no seed has finished every fold")
+    number = {name: index for index, name in enumerate(emotions)}
+    predicted, probabilities = [], []
+    first: list[Line] = []
+    for seed in seeds:
+        lines = sorted(
+            (line for fold in folds for line in cells[fold, seed]), key=lambda line: line["key"]
+        )
+        keys = [line["key"] for line in lines]
+        if len(set(keys)) != len(keys):
+            raise ValueError("a clip is tested in two folds")
+        first = first or lines
+        if keys != [line["key"] for line in first]:
+            raise ValueError(f"seed {seed} tested other clips than seed {seeds[0]}")
+        predicted.append([number[line["predicted"]] for line in lines])
+        probabilities.append([line["probabilities"] for line in lines])
+    return Pooled(
+        emotions=tuple(emotions),
+        seeds=tuple(seeds),
+        keys=tuple(line["key"] for line in first),
+        labels=np.array([number[line["emotion"]] for line in first]),
+        subjects=np.array([line["subject"] for line in first]),
+        sexes=np.array([line.get("sex", "") for line in first]),
+        predicted=np.array(predicted),
+        probabilities=np.array(probabilities, float),
+    )
+
+
+def summarise(pooled: Pooled, *, seed: int = 0, samples: int = 10_000) -> dict[str, Any]:
+    """UAR, WAR and macro-F1 with intervals over subjects, and what lies behind the means."""
+    classes = len(pooled.emotions)
+    found: dict[str, Any] = {
+        "clips": len(pooled.keys),
+        "subjects": len(set(pooled.subjects)),
+        "seeds": list(pooled.seeds),
+        "chance": 1 / classes,
+    }
+    for name, metric in metrics.METRICS.items():
+        interval = metrics.bootstrap_interval(
+            pooled.labels,
+            pooled.predicted,
+            pooled.subjects,
+            metric,
+            classes=classes,
+            seed=seed,
+            samples=samples,
+        )
+        found[name] = interval.value
+        found[f"{name}_interval"] = [interval.low, interval.high]
+    found["uar_by_seed"] = {
+        str(number): _uar(pooled.labels, predicted, classes)
+        for number, predicted in zip(pooled.seeds, pooled.predicted, strict=True)
+    }
+    matrices = [
+        metrics.confusion_matrix(pooled.labels, predicted, classes)
+        for predicted in pooled.predicted
+    ]
+    found["confusion"] = np.mean(matrices, axis=0).tolist()
+    found["ece"] = float(
+        np.mean(
+            [metrics.expected_calibration_error(p, pooled.labels) for p in pooled.probabilities]
+        )
+    )
+    return found | {"fairness": spread(pooled)}
+
+
+def spread(pooled: Pooled) -> dict[str, Any]:
+    """For whom it works: UAR of every subject, its deviation, the worst quartile, each sex.
+
+    Seeds are averaged. The worst quartile is the mean of the quarter (rounded up) of the subjects
+    with the lowest UAR.
+    """
+
+    def uar(mask: Bool[np.ndarray, " N"]) -> float:
+        classes = len(pooled.emotions)
+        labels = pooled.labels[mask]
+        return float(np.mean([_uar(labels, row[mask], classes) for row in pooled.predicted]))
+
+    people = sorted(set(pooled.subjects.tolist()))
+    by_subject = {person: uar(pooled.subjects == person) for person in people}
+    values = np.sort(list(by_subject.values()))
+    return {
+        "uar_by_subject": by_subject,
+        "standard_deviation": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        "worst_quartile": float(values[: -(-len(values) // 4)].mean()),
+        "uar_by_sex": {
+            sex: uar(pooled.sexes == sex) for sex in sorted(set(pooled.sexes.tolist()) - {""})
+        },
+    }
+
+
+def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> dict[str, Any]:
+    """Every metric of a minus b on the same clips: interval by bootstrap, p by sign flips.
+
+    Both are over subjects; the seeds that both have are averaged inside.
+
+    Raises:
+      ValueError: they tested different clips, or share no seed.
+    """
+    if a.keys != b.keys or (a.labels != b.labels).any():
+        raise ValueError("the two experiments tested different clips")
+    seeds = [number for number in a.seeds if number in b.seeds]
+    if not seeds:
+        raise ValueError("the two experiments share no seed")
+    of_a, of_b = (
+        pooled.predicted[[pooled.seeds.index(number) for number in seeds]] for pooled in (a, b)
+    )
+    return {
+        name: metrics.paired_difference(
+            a.labels,
+            of_a,
+            of_b,
+            a.subjects,
+            metric,
+            classes=len(a.emotions),
+            seed=seed,
+            samples=samples,
+        )._asdict()
+        for name, metric in metrics.METRICS.items()
+    } | {"seeds": seeds}
+
+
+def compare_over_cells(
+    a: Mapping[CellKey, float], b: Mapping[CellKey, float], *, seed: int = 0, samples: int = 10_000
+) -> dict[str, Any] | None:
+    """Mean of a minus b over the cells both have, for what is measured once a network (leakage).
+
+    The interval draws *networks* with replacement, and p flips the sign of each one's difference
+    (all 2^n of up to 12 networks, else `samples` of them): it says how far another training would
+    have gone another way, not how far other subjects would. None where no cell is shared.
+    """
+    shared = sorted(a.keys() & b.keys())
+    if not shared:
+        return None
+    difference = np.array([a[cell] - b[cell] for cell in shared])
+    count, generator = len(shared), np.random.default_rng(seed)
+    drawn = generator.multinomial(count, np.full(count, 1 / count), size=samples) / count
+    low, high = np.quantile(drawn @ difference, [0.025, 0.975])
+    if count <= 12:
+        flips = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+    else:
+        # The first row flips nothing: a sampled p is never 0 (Phipson and Smyth 2010).
+        flips = generator.choice([-1.0, 1.0], size=(samples + 1, count))
+        flips[0] = 1.0
+    flipped = np.abs(flips @ difference) / count
+    seen = float(difference.mean())
+    return {
+        "difference": seen,
+        "low": float(low),
+        "high": float(high),
+        "p_value": float(np.mean(flipped >= abs(seen) - 1e-12)),
+        "networks": count,
+    }
+
+
+def _uar(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    confusion = metrics.confusion_matrix(labels, predicted, classes)
+    return float(metrics.unweighted_average_recall(confusion))

@@ -83,8 +83,15 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
 
 def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo.evaluation.card import write_card
-    from jax_avemo.evaluation.evaluate import evaluate_run
+    from jax_avemo.evaluation.evaluate import evaluate_robustness, evaluate_run
 
+    if args.robustness:
+        from jax_avemo.evaluation import robustness
+
+        with own_run(args.run):
+            results = evaluate_robustness(args.run, data_dir=args.data_dir)
+        print(json.dumps(results) if args.json else robustness.table(results["robustness"]))
+        return
     with own_run(args.run):
         results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
         if args.split == "test":
@@ -220,6 +227,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="which clips: of unseen subjects, of selecting ones, held out of training ones",
     )
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
+    p.add_argument(
+        "--robustness",
+        action="store_true",
+        help="measure the test clips without sound or picture, with noise, blur and delays",
+    )
     p.add_argument("--json", action="store_true", help="print the results as JSON")
 
     p = command("serve", "show in a browser what a run makes of a film or of the webcam", _serve)

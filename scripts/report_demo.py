@@ -243,7 +243,7 @@ def main() -> int:
         "leakage": leakage,
         "unseen_eer": {
             str(seed): {
-                name: value["equal_error_rate"]
+                name: value["cosine"]["equal_error_rate"]
                 for name, value in result["leakage"]["unseen_subjects"].items()
             }
             for seed, result in found.items()

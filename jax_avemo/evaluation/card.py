@@ -191,13 +191,15 @@ def _leakage(results: Mapping[str, Any]) -> str:
             probe = targets.get(target, {}).get("linear")
             row.append(_probe(probe) if probe else "not measurable")
         unseen = leakage["unseen_subjects"].get(name, {})
-        row.append(_percent(unseen.get("equal_error_rate")))
+        attacks = (unseen.get("cosine"), unseen.get("plda"))
+        row += [_percent(attack["equal_error_rate"]) if attack else "-" for attack in attacks]
         rows.append(tuple(row))
-    header = ("embedding", "identity", "emotion", "equal error rate, unseen")
+    header = ("embedding", "identity", "emotion", "EER, cosine", "EER, trained attacker")
     return (
         "What a linear probe reads from each embedding on held-out clips of the training subjects "
-        "(balanced accuracy, %, 95 % interval over clips), and how well two clips of one unseen "
-        "subject are told from two of different ones (50 % = not at all, 0 = always). The "
+        "(balanced accuracy, %, 95 % interval over clips), and the equal error rate (EER) of "
+        "telling two clips of one unseen subject from two of different ones (50 % = not at all, "
+        "0 = always), by cosine and by an attacker who learnt on the training subjects. The "
         "embedding meant to carry emotion is `z_e`.\n\n" + _table(header, rows)
     )
 

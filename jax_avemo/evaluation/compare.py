@@ -126,11 +126,11 @@ def spread(pooled: Pooled) -> dict[str, Any]:
 
     people = sorted(set(pooled.subjects.tolist()))
     by_subject = {person: uar(pooled.subjects == person) for person in people}
-    values = np.sort(list(by_subject.values()))
+    values = np.array(list(by_subject.values()))
     return {
         "uar_by_subject": by_subject,
         "standard_deviation": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        "worst_quartile": float(values[: -(-len(values) // 4)].mean()),
+        "worst_quartile": metrics.worst_quartile(list(by_subject.values())),
         "uar_by_sex": {
             sex: uar(pooled.sexes == sex) for sex in sorted(set(pooled.sexes.tolist()) - {""})
         },

@@ -1,12 +1,7 @@
 """How a trained network is measured: predictions, figures with intervals, identity leakage."""
 
 import json
-import os
-import platform
-import subprocess
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,22 +11,22 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
-from jax_avemo import __version__
 from jax_avemo import config as settings
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
 from jax_avemo.data.folds import Split
 from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
 from jax_avemo.errors import UserError
-from jax_avemo.evaluation import calibration, metrics, probes
+from jax_avemo.evaluation import calibration, leakage, metrics, robustness
+from jax_avemo.evaluation.provenance import provenance
 from jax_avemo.evaluation.trained import Trained, load_run
-from jax_avemo.files import write_atomic, write_json
+from jax_avemo.files import atomic_path, write_atomic, write_json
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoint, devices, loop
 from jax_avemo.training.step import make_evaluation_step
 
-RESULTS_SCHEMA_VERSION = 1
+EMBEDDINGS_NAME = "embeddings.npz"
 
 
 @runtime_checkable
@@ -146,7 +141,47 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
 
     Returns:
       What is written: `results.json` (test) or `results-PART.json`. Beside it, `predictions.jsonl`
-      has a line for each clip.
+      has a line for each clip, and (test) `embeddings.npz` has z, z_e and z_i of the training,
+      probe and test clips.
+    """
+    trained, clips, rows, predict = open_run(run, part=part, data_dir=data_dir)
+    outputs = predict(trained.variables, rows, f"evaluating {part}")
+    labels = labels_of(clips, rows, trained.index)
+    results = provenance(trained, clips)
+    results["metrics"] = {
+        part: figures(outputs["probabilities"], labels, clips, rows, trained),
+        "validation_at_selection": trained.about.get("validation"),
+    }
+    if part == "test":
+        results["calibration"] = calibrate(trained, clips, predict, outputs, labels)
+        train_rows = loop.rows_of(clips, trained.split.train)
+        probe_rows = loop.rows_of(clips, trained.split.probe)
+        results["leakage"], learnt = leakage.measure(
+            clips.labels,
+            train_rows,
+            probe_rows,
+            rows,
+            outputs,
+            predict,
+            variables=trained.variables,
+            untrained_variables=leakage.initial_variables(trained),
+            seed=trained.config.seed,
+        )
+        parts = [("train", train_rows), ("probe", probe_rows), ("test", rows)]
+        write_embeddings(run / EMBEDDINGS_NAME, clips, parts, learnt, outputs)
+    suffix = "" if part == "test" else f"-{part}"
+    write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
+    write_json(run / f"results{suffix}.json", results)
+    return results
+
+
+def open_run(
+    run: Path, *, part: str = "test", data_dir: Path | None = None
+) -> tuple[Trained, ClipSource, list[int], Predict]:
+    """The best network of `run`, the stored clips, the rows of `part`, and how to run it.
+
+    Raises:
+      UserError: no checkpoint, or clips of that part are not stored any more.
     """
     trained = load_run(run)
     config = trained.config
@@ -162,19 +197,35 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
             f"{settings.data_dir(config)}; prepare the same corpus again or give --data-dir"
         )
     predict = make_predict(trained.model, devices.data_mesh(), config, clips, trained.index)
-    outputs = predict(trained.variables, rows, f"evaluating {part}")
-    labels = labels_of(clips, rows, trained.index)
-    results = provenance(trained, clips)
-    results["metrics"] = {
-        part: figures(outputs["probabilities"], labels, clips, rows, trained),
-        "validation_at_selection": trained.about.get("validation"),
+    return trained, clips, rows, predict
+
+
+def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
+    """Measure the run on its test clips made worse in every way of `robustness.conditions`.
+
+    Returns what is written: `results-robustness.json`.
+    """
+    trained, clips, rows, predict = open_run(run, data_dir=data_dir)
+    config = trained.config
+    predicted = {
+        name: predict(trained.variables, rows, name, change=change)["probabilities"].argmax(1)
+        for name, change in {
+            "clean": None,
+            **robustness.conditions(tuple(config.model.modalities)),
+        }.items()
     }
-    if part == "test":
-        results["calibration"] = calibrate(trained, clips, predict, outputs, labels)
-        results["leakage"] = identity_leakage(trained, clips, rows, outputs, predict)
-    suffix = "" if part == "test" else f"-{part}"
-    write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
-    write_json(run / f"results{suffix}.json", results)
+    clean = predicted.pop("clean")
+    results = provenance(trained, clips)
+    results["robustness"] = robustness.compare_conditions(
+        labels_of(clips, rows, trained.index),
+        predicted,
+        clean,
+        np.array([clips.labels[row].subject for row in rows]),
+        classes=len(trained.index.emotions),
+        seed=config.seed,
+        samples=config.evaluate.bootstrap,
+    )
+    write_json(run / "results-robustness.json", results)
     return results
 
 
@@ -219,6 +270,7 @@ def figures(
         return float(metrics.unweighted_average_recall(confusion))
 
     found["uar_by_subject"] = {s: uar_where(subjects == s) for s in sorted(set(subjects))}
+    found["uar_worst_quartile"] = metrics.worst_quartile(list(found["uar_by_subject"].values()))
     found["uar_by_sex"] = {s: uar_where(sexes == s) for s in sorted(set(sexes) - {""})}
     return found
 
@@ -244,62 +296,13 @@ def calibrate(
     after = calibration.apply_temperature(before, next(iter(fits.values())).temperature)
     ece = metrics.expected_calibration_error
     return record | {
-        "test": {"ece_before": ece(before, test_labels), "ece_after": ece(after, test_labels)}
-    }
-
-
-def identity_leakage(
-    trained: Trained,
-    clips: ClipSource,
-    test_rows: Sequence[int],
-    test_outputs: dict[str, np.ndarray],
-    predict: Predict,
-) -> dict[str, Any]:
-    """What z, z_e and z_i give away of identity and emotion.
-
-    `training_subjects`: linear probes trained on the network's training clips and tested on the
-    clips of the same subjects that were held out for probes. `unseen_subjects`: equal error rate
-    of telling two clips of one unseen subject from two of different ones, by cosine.
-    """
-    train_rows = loop.rows_of(clips, trained.split.train)
-    probe_rows = loop.rows_of(clips, trained.split.probe)
-    rows = train_rows + probe_rows
-    outputs = predict(trained.variables, rows, "measuring leakage")
-    embeddings: dict[str, np.ndarray] = {
-        name: outputs[name] for name in ("z", "z_e", "z_i") if name in outputs
-    }
-    labels = [clips.labels[row] for row in rows]
-    held_out = np.arange(len(rows)) >= len(train_rows)
-    targets = {
-        "identity": np.array([label.subject for label in labels]),
-        "emotion": np.array([label.emotion for label in labels]),
-    }
-    takes = np.array([f"{x.subject}|{x.emotion}|{x.statement}|{x.take}" for x in labels])
-    found = probes.leakage(
-        embeddings, targets, ~held_out, held_out, seed=trained.config.seed, groups=takes
-    )
-    unseen = [clips.labels[row] for row in test_rows]
-    statements = np.array([label.statement for label in unseen])
-    return {
-        "training_subjects": {
-            name: {
-                target: {kind: asdict(result) for kind, result in kinds.items()}
-                for target, kinds in by_target.items()
-            }
-            for name, by_target in found.items()
-        },
-        "unseen_subjects": {
-            name: asdict(
-                probes.verification_eer(
-                    test_outputs[name] - embeddings[name][~held_out].mean(axis=0),
-                    np.array([label.subject for label in unseen]),
-                    np.array([label.emotion for label in unseen]),
-                    statements if len(set(statements)) > 1 else None,
-                    np.array([label.sex for label in unseen]),
-                )
-            )
-            for name in embeddings
-        },
+        "test": {
+            "ece_before": ece(before, test_labels),
+            "ece_after": ece(after, test_labels),
+            "reliability_before": metrics.reliability(before, test_labels),
+            "reliability_after": metrics.reliability(after, test_labels),
+            "selective_accuracy": metrics.selective_accuracy(after, test_labels),
+        }
     }
 
 
@@ -310,7 +313,7 @@ def write_predictions(
     outputs: dict[str, np.ndarray],
     index: LabelIndex,
 ) -> None:
-    """One JSON object a clip: key, subject, emotion, predicted, probabilities."""
+    """One JSON object a clip: key, subject, sex, emotion, predicted, probabilities."""
 
     lines = []
     for row, probabilities in zip(rows, outputs["probabilities"].astype(float), strict=True):
@@ -320,6 +323,7 @@ def write_predictions(
                 {
                     "key": label.key,
                     "subject": label.subject,
+                    "sex": label.sex,
                     "emotion": label.emotion,
                     "predicted": index.emotions[int(probabilities.argmax())],
                     "probabilities": [round(p, 6) for p in probabilities],
@@ -329,56 +333,23 @@ def write_predictions(
     write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
-def provenance(trained: Trained, clips: ClipSource) -> dict[str, Any]:
-    """Everything a reader needs to know where a number comes from."""
-    split, config = trained.split, trained.config
-    return {
-        "schema_version": RESULTS_SCHEMA_VERSION,
-        "name": config.name,
-        "size": config.size,
-        "corpus": config.data.corpus,
-        "synthetic": config.data.corpus == "demo" or clips.synthetic,
-        "corpus_seed": config.data.demo_seed if config.data.corpus == "demo" else None,
-        "clips": clips.fingerprint,
-        "honest": split.honest and config.evaluate.select == "validation",
-        "selected_on": config.evaluate.select,
-        "split": {
-            "protocol": split.protocol,
-            "fold": split.fold,
-            "folds": split.folds,
-            "seed": split.seed,
-            "train_subjects": list(split.train_subjects),
-            "validation_subjects": list(split.validation_subjects),
-            "test_subjects": list(split.test_subjects),
-            "clips": {
-                "train": len(split.train),
-                "probe": len(split.probe),
-                "validation": len(split.validation),
-                "test": len(split.test),
-            },
-        },
-        "seed": config.seed,
-        "step": trained.step,
-        "total_steps": trained.about["total_steps"],
-        "parameters": int(sum(x.size for x in jax.tree.leaves(trained.variables["params"]))),
-        "emotions": list(trained.index.emotions),
-        "commit": source_commit(),
-        "versions": {"jax_avemo": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in ("jax", "flax", "optax", "numpy")},
-        "hardware": f"{devices.describe()}, {os.cpu_count()} cores",
-        "config": settings.to_dict(config),
+def write_embeddings(
+    path: Path,
+    clips: ClipSource,
+    parts: Sequence[tuple[str, Sequence[int]]],
+    learnt: Mapping[str, np.ndarray],
+    test_outputs: Mapping[str, np.ndarray],
+) -> None:
+    """float32 arrays by name, and of every line `key`, `subject`, `emotion` and `part`."""
+    labels = [clips.labels[row] for _, rows in parts for row in rows]
+    arrays = {name: np.concatenate([x, test_outputs[name]]) for name, x in learnt.items()}
+    arrays |= {
+        name: np.array([getattr(label, name) for label in labels])
+        for name in ("key", "subject", "emotion")
     }
-
-
-def source_commit() -> str | None:
-    """The commit of the checkout this package runs from ('+' behind it: with changes), or None."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.strip() or None
+    arrays["part"] = np.array([part for part, rows in parts for _ in rows])
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def load_finished(run: Path) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ Metrics are functions of confusion matrices [..., K, K] (rows = true class), so 
 resamples are one matrix product and one call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,15 +88,71 @@ def expected_calibration_error(
     over `bins` equal-width bins ((m-1)/M, m/M] of the largest probability. Guo et al., On
     Calibration of Modern Neural Networks, ICML 2017, equation 3. NaN where there is no clip.
     """
+    confidence, right = _confidence(probabilities, labels)
+    if right.size == 0:
+        return float("nan")
+    gaps = np.bincount(_bins(confidence, bins), weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / right.size)
+
+
+def reliability(
+    probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"], bins: int = 10
+) -> list[dict[str, float]]:
+    """The reliability diagram: clips, mean confidence and accuracy of every bin that has clips.
+
+    Bins as in `expected_calibration_error` (Guo et al. 2017, section 2).
+    """
+    confidence, right = _confidence(probabilities, labels)
+    in_bin = _bins(confidence, bins)
+    return [
+        {
+            "clips": int((in_bin == number).sum()),
+            "confidence": float(confidence[in_bin == number].mean()),
+            "accuracy": float(right[in_bin == number].mean()),
+        }
+        for number in np.unique(in_bin)
+    ]
+
+
+def selective_accuracy(
+    probabilities: Float[np.ndarray, "N K"],
+    labels: Int[np.ndarray, " N"],
+    coverages: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
+) -> list[dict[str, float]]:
+    """Accuracy where only the surest share of the clips is judged (El-Yaniv and Wiener 2010).
+
+    At least one clip is judged; of equally sure ones the first. Clips with a label below 0 are left
+    out; empty where no clip has a label.
+    """
+    confidence, right = _confidence(probabilities, labels)
+    if right.size == 0:
+        return []
+    surest_first = right[np.argsort(-confidence, kind="stable")]
+    judged = [max(1, round(coverage * right.size)) for coverage in coverages]
+    return [
+        {"coverage": coverage, "clips": count, "accuracy": float(surest_first[:count].mean())}
+        for coverage, count in zip(coverages, judged, strict=True)
+    ]
+
+
+def worst_quartile(values: Sequence[float]) -> float:
+    """Mean of the lowest quarter (rounded up) of the values, such as the subjects' UAR."""
+    ordered = np.sort(np.asarray(values, np.float64))
+    return float(ordered[: -(-len(ordered) // 4)].mean())
+
+
+def _confidence(
+    probabilities: np.ndarray, labels: np.ndarray
+) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    """The largest probability of every labelled clip, and 1 where its class is the label."""
     known = labels >= 0
     probabilities, labels = probabilities[known], labels[known]
-    if labels.size == 0:
-        return float("nan")
-    confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    in_bin = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(in_bin, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / labels.size)
+    return probabilities.max(axis=1).astype(np.float64), right
+
+
+def _bins(confidence: np.ndarray, bins: int) -> Int[np.ndarray, " M"]:
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def bootstrap_interval(

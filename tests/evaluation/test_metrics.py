@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from jax_avemo.evaluation import metrics
 from jax_avemo.evaluation.metrics import (
     METRICS,
     bootstrap_interval,
@@ -237,3 +238,42 @@ class TestPairedDifference:
         labels, a = answers(0)
         with pytest.raises(ValueError, match="predictions of"):
             self.compare(a, np.stack([a, a]), labels, people())
+
+
+class TestReliability:
+    def test_bins_hold_their_clips_and_give_the_error_back(self):
+        rng = np.random.default_rng(0)
+        probabilities = rng.dirichlet(np.ones(4), size=300)
+        labels = rng.integers(-1, 4, 300)
+        diagram = metrics.reliability(probabilities, labels, bins=15)
+        known = (labels >= 0).sum()
+        assert sum(row["clips"] for row in diagram) == known
+        error = sum(row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in diagram)
+        assert error / known == pytest.approx(
+            metrics.expected_calibration_error(probabilities, labels)
+        )
+
+    def test_nothing_known_gives_nothing(self):
+        assert metrics.reliability(np.full((3, 2), 0.5), np.full(3, -1)) == []
+
+
+class TestSelectiveAccuracy:
+    def test_the_surest_are_judged_first(self):
+        sure = np.linspace(0.99, 0.6, 10)
+        probabilities = np.stack([sure, 1 - sure], axis=1)
+        labels = np.array([0] * 5 + [1] * 5)  # the surer half is right
+        found = metrics.selective_accuracy(probabilities, labels)
+        assert [row["clips"] for row in found] == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+        assert found[0]["accuracy"] == 0.5
+        assert found[5]["accuracy"] == found[9]["accuracy"] == 1.0
+
+    def test_at_least_one_clip_is_judged(self):
+        found = metrics.selective_accuracy(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
+        assert found[-1] == {"coverage": 0.1, "clips": 1, "accuracy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"), [([0.5], 0.5), ([1, 0, 0.5, 0.75], 0.0), ([0, 0.2, 1, 1, 1], 0.1)]
+)
+def test_the_worst_quartile_is_rounded_up(values, wanted):
+    assert metrics.worst_quartile(values) == pytest.approx(wanted)

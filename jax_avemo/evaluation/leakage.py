@@ -1,0 +1,196 @@
+"""What a run's leakage report holds: which embeddings, of whose clips, attacked how."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from jax_avemo.evaluation import probes
+from jax_avemo.evaluation.trained import Trained
+from jax_avemo.schema import Labels
+from jax_avemo.training.state import example_batch
+
+EMBEDDINGS = ("z", "z_e", "z_i")
+TARGETS = ("identity", "emotion")
+Embed = Callable[[Any, Sequence[int], str], Mapping[str, np.ndarray]]
+"""(variables, rows, label of the bar) -> embeddings by name, one line a row."""
+
+
+def measure(
+    labels: Sequence[Labels],
+    train_rows: Sequence[int],
+    probe_rows: Sequence[int],
+    test_rows: Sequence[int],
+    test_outputs: Mapping[str, np.ndarray],
+    embed: Embed,
+    *,
+    variables: Any,
+    untrained_variables: Any,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What z, z_e and z_i give away of identity and emotion, of this one network.
+
+    `training_subjects`: linear and MLP probes trained on the network's training clips and tested
+    on the clips of the same subjects that were held out; beside each stand chance and the floor of
+    shuffled labels. `untrained`: linear probes on the same network before its first step: what the
+    front ends and chance give away by themselves. `unseen_subjects`: can two clips of test subjects
+    be told to be of one person, by cosine and by an attacker (discriminant analysis and PLDA) who
+    learnt on the training clips; and a linear probe trained on half of each test subject's clips.
+
+    Args:
+      labels: of all stored clips; the rows point into them.
+      test_outputs: of `test_rows`.
+      embed: runs the network with the variables it is given.
+
+    Returns:
+      The report, and the embeddings of the training and probe rows, in that order.
+    """
+    rows = [*train_rows, *probe_rows]
+    held_out = np.arange(len(rows)) >= len(train_rows)
+    known = [labels[row] for row in rows]
+    unseen = [labels[row] for row in test_rows]
+    learnt = _only_embeddings(embed(variables, rows, "measuring leakage"))
+    untrained = embed(untrained_variables, rows, "the untrained network")
+
+    def probed(embeddings: Mapping[str, np.ndarray], kinds: Sequence[str]) -> dict[str, Any]:
+        found = probes.leakage(
+            embeddings,
+            targets_of(known),
+            ~held_out,
+            held_out,
+            seed=seed,
+            groups=takes_of(known),
+            kinds=kinds,
+        )
+        return as_json(found)
+
+    report = {
+        "training_subjects": probed(learnt, tuple(probes.PROBES)),
+        "untrained": probed(_only_embeddings(untrained), ("linear",)),
+        "unseen_subjects": {
+            name: {
+                "cosine": asdict(attack_by_cosine(test_outputs[name], x[~held_out], unseen)),
+                "plda": _attack_by_plda(test_outputs[name], x, known, unseen),
+                "probe": probe_halves(test_outputs[name], unseen, seed=seed),
+            }
+            for name, x in learnt.items()
+        },
+    }
+    return report, learnt
+
+
+def initial_variables(trained: Trained) -> Any:
+    """The network's variables before its first step, as the run's seed gives them."""
+    make = jax.jit(lambda key, batch: trained.model.init(key, batch, train=False))
+    return make(jax.random.key(trained.config.seed), example_batch(trained.config))
+
+
+def attack_by_cosine(
+    x: np.ndarray, training_x: np.ndarray, labels: Sequence[Labels]
+) -> probes.VerificationResult:
+    """`probes.verification_eer` of test clips, centred on the training clips."""
+    return probes.verification_eer(x - training_x.mean(axis=0), *_pair_labels(labels))
+
+
+def _attack_by_plda(
+    x: np.ndarray,
+    training_x: np.ndarray,
+    known: Sequence[Labels],
+    labels: Sequence[Labels],
+) -> dict[str, Any] | None:
+    subjects = np.array([label.subject for label in known])
+    try:
+        # Also the clips that no network was trained on: an attacker takes what there is.
+        scores = probes.plda_scores(training_x, subjects, x)
+    except ValueError:
+        return None  # too few training subjects or clips to learn from
+    return asdict(probes.verify(scores, *_pair_labels(labels)))
+
+
+def _pair_labels(labels: Sequence[Labels]) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
+    statements = np.array([label.statement for label in labels])
+    return (
+        np.array([label.subject for label in labels]),
+        np.array([label.emotion for label in labels]),
+        statements if len(set(statements)) > 1 else None,
+        np.array([label.sex for label in labels]),
+    )
+
+
+def probe_halves(
+    x: np.ndarray, labels: Sequence[Labels], *, seed: int, kinds: Sequence[str] = ("linear",)
+) -> dict[str, Any]:
+    """Probes for identity on people the network never saw: trained on half of each one's clips.
+
+    Empty where there are fewer than two people or nothing is left to test on.
+    """
+    train = first_half(labels)
+    found = probes.leakage(
+        {"x": x},
+        {"identity": np.array([label.subject for label in labels])},
+        train,
+        ~train,
+        seed=seed,
+        groups=takes_of(labels),
+        kinds=kinds,
+    )
+    return as_json(found)["x"]["identity"]
+
+
+def first_half(labels: Sequence[Labels]) -> Bool[np.ndarray, " N"]:
+    """True for about half of every subject's clips of every emotion; takes stay whole.
+
+    Takes are dealt in turn, emotion after emotion, so that both halves have every emotion and,
+    over the emotions, every statement.
+    """
+    takes: dict[str, dict[str, set[tuple[str, str]]]] = {}
+    for label in labels:
+        of_subject = takes.setdefault(label.subject, {})
+        of_subject.setdefault(label.emotion, set()).add((label.statement, _take(label)))
+    half: set[tuple[str, str, str, str]] = set()
+    for subject, emotions in takes.items():
+        for shift, emotion in enumerate(sorted(emotions)):
+            for position, (statement, take) in enumerate(sorted(emotions[emotion])):
+                if (position + shift) % 2 == 0:
+                    half.add((subject, emotion, statement, take))
+    return np.array(
+        [(x.subject, x.emotion, x.statement, _take(x)) in half for x in labels], dtype=bool
+    )
+
+
+def targets_of(labels: Sequence[Labels]) -> dict[str, Shaped[np.ndarray, " N"]]:
+    """What probes are asked for."""
+    return {
+        "identity": np.array([label.subject for label in labels]),
+        "emotion": np.array([label.emotion for label in labels]),
+    }
+
+
+def takes_of(labels: Sequence[Labels]) -> Shaped[np.ndarray, " N"]:
+    """Equal for clips that must not be parted, such as the two intensities of a take."""
+    return np.array([f"{x.subject}|{x.emotion}|{x.statement}|{_take(x)}" for x in labels])
+
+
+def _take(label: Labels) -> str:
+    # Where a corpus knows neither, every clip is a take of its own.
+    return label.take if label.statement or label.take else label.key
+
+
+def as_json(
+    found: Mapping[str, Mapping[str, Mapping[str, probes.ProbeResult]]],
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Of what `probes.leakage` gives."""
+    return {
+        name: {
+            target: {kind: asdict(result) for kind, result in kinds.items()}
+            for target, kinds in targets.items()
+        }
+        for name, targets in found.items()
+    }
+
+
+def _only_embeddings(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: outputs[name] for name in EMBEDDINGS if name in outputs}

@@ -1,0 +1,70 @@
+"""What a result says of where it comes from."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jax_avemo import __version__
+from jax_avemo import config as settings
+from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.evaluation.trained import Trained
+from jax_avemo.training import devices
+
+RESULTS_SCHEMA_VERSION = 2
+
+
+def provenance(trained: Trained, clips: ClipSource) -> dict[str, Any]:
+    """Everything a reader needs to know where a number comes from."""
+    split, config = trained.split, trained.config
+    return {
+        "schema_version": RESULTS_SCHEMA_VERSION,
+        "name": config.name,
+        "size": config.size,
+        "corpus": config.data.corpus,
+        "synthetic": config.data.corpus == "demo" or clips.synthetic,
+        "corpus_seed": config.data.demo_seed if config.data.corpus == "demo" else None,
+        "clips": clips.fingerprint,
+        "honest": split.honest and config.evaluate.select == "validation",
+        "selected_on": config.evaluate.select,
+        "split": {
+            "protocol": split.protocol,
+            "fold": split.fold,
+            "folds": split.folds,
+            "seed": split.seed,
+            "train_subjects": list(split.train_subjects),
+            "validation_subjects": list(split.validation_subjects),
+            "test_subjects": list(split.test_subjects),
+            "clips": {
+                "train": len(split.train),
+                "probe": len(split.probe),
+                "validation": len(split.validation),
+                "test": len(split.test),
+            },
+        },
+        "seed": config.seed,
+        "step": trained.step,
+        "total_steps": trained.about["total_steps"],
+        "parameters": int(sum(x.size for x in jax.tree.leaves(trained.variables["params"]))),
+        "emotions": list(trained.index.emotions),
+        "commit": source_commit(),
+        "versions": {"jax_avemo": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("jax", "flax", "optax", "numpy")},
+        "hardware": f"{devices.describe()}, {os.cpu_count()} cores",
+        "config": settings.to_dict(config),
+    }
+
+
+def source_commit() -> str | None:
+    """The commit of the checkout this package runs from ('+' behind it: with changes), or None."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None

@@ -21,7 +21,7 @@ def command_of(
     folds: int,
     seeds: int,
     only_folds: Sequence[int],
-    workdir: Path,
+    workdir: Path | str,
     overrides: Sequence[str],
 ) -> str:
     """The command line that makes the record again."""
@@ -154,8 +154,8 @@ def leakage_figures(leakage: Mapping[str, Any]) -> dict[str, float]:
                     flat[f"{title}{name} {target} {kind}"] = result["balanced_accuracy"]
     for name, result in leakage.get("unseen_subjects", {}).items():
         for attack in ("cosine", "plda"):
-            if attack not in result:
-                continue
+            if not result[attack]:
+                continue  # nothing to learn from
             for end, field in (
                 ("", "equal_error_rate"),
                 (" same sex", "equal_error_rate_same_sex"),

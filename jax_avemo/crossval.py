@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from jax_avemo import config as settings
 from jax_avemo.errors import UserError
 from jax_avemo.files import write_json
-from jax_avemo.main import claim_run, ensure_clips, say, train_run
+from jax_avemo.main import claim_run, ensure_clips, own_run, say, train_run
 
 _DONE = "cell.json"
 _POLL_SECONDS = 2.0
@@ -157,9 +157,11 @@ def _run_cell(cell: Cell) -> None:
 
     resumed = (cell.run / "checkpoints").exists()
     began = time.monotonic()
-    train_run(cell.config, cell.run)
-    trained = time.monotonic()
-    results = evaluate_run(cell.run)
+    claim_run(cell.run, cell.config)
+    with own_run(cell.run):
+        train_run(cell.config, cell.run)
+        trained = time.monotonic()
+        results = evaluate_run(cell.run)
     write_json(
         cell.run / _DONE,
         {

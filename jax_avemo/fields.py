@@ -133,6 +133,7 @@ FIELDS: dict[str, Field] = {
     "model.spectrum": _one_of("log_mel", "input of the audio network", "log_mel", "mfcc"),
     "model.mel_bands": _number(64, "mel bands", 8, 256),
     "model.prosody": _switch(True, "pitch, voicing and level beside the spectrum"),
+    "model.functionals": _switch(True, "length, pitch, jitter, level and tilt of the utterance"),
     "model.audio_widths": _sizes((128, 192, 256), "channels of the audio network's blocks"),
     "model.audio_self_attention": _switch(True, "self-attention in the audio network"),
     "model.width": _number(256, "width of both sequences before the LSTM", 8),

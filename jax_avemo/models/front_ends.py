@@ -61,6 +61,8 @@ class FrontEnds(nn.Module):
     hop_seconds: float = 0.016
     spectral_normalise: bool = True
     prosody: bool = True
+    functionals: bool = True
+    """Every element of the sound also hears what the whole utterance is like."""
     audio_widths: tuple[int, ...] = (96, 128, 128)
     audio_kernel_size: int = 5
     audio_self_attention: bool = True
@@ -119,6 +121,7 @@ class FrontEnds(nn.Module):
                 batch_norm_momentum=self.batch_norm_momentum,
                 dtype=self.dtype,
             )
+            self.utterance = nn.Dense(self.width) if self.functionals else None
 
     def video_sequence(
         self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
@@ -142,7 +145,11 @@ class FrontEnds(nn.Module):
         values, mask, stride = self.audio_network(features, mask, train)
         # An element is centred on the frame it is counted from: the convolutions are symmetric.
         times = jnp.broadcast_to(times[::stride][None], mask.shape)
-        return Sequence(values.astype(jnp.float32), times, mask, _seen(mask, present))
+        values = values.astype(jnp.float32)
+        if self.utterance is not None:
+            whole = self.utterance(self.spectral.utterance(batch["audio"], batch["audio_length"]))
+            values = jnp.where(mask[:, :, None], values + whole[:, None], 0.0)
+        return Sequence(values, times, mask, _seen(mask, present))
 
 
 def _seen(mask: Bool[Array, "B T"], present: Bool[Array, " B"] | None) -> Bool[Array, "B T"]:

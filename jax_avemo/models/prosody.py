@@ -72,6 +72,17 @@ def periodicity(
     return correlation / (energy + 1e-6)
 
 
+def track_pitch(
+    audio: Float[Array, "B N"], *, sample_rate: int, hop_seconds: float
+) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
+    """Pitch, octaves above REFERENCE_HZ, and voicing in [0, 1] (how periodic a frame is there)."""
+    salience = periodicity(audio, sample_rate=sample_rate, hop_seconds=hop_seconds)
+    octaves = np.log2(candidate_pitches() / REFERENCE_HZ).astype(np.float32)
+    ranked = salience + OCTAVE_COST * (octaves - np.min(octaves))[None, None]
+    choice = jax.nn.softmax(SHARPNESS * ranked, axis=-1)
+    return choice @ octaves, jnp.clip((choice * salience).sum(axis=-1), 0.0, 1.0)
+
+
 def prosody(
     audio: Float[Array, "B N"],
     mask: Bool[Array, "B T"],
@@ -85,12 +96,7 @@ def prosody(
     above 160 Hz; v times the pitch less the clip's own voiced mean; level ln(mean square + 1e-6)
     scaled as the log-mel bands are; the level less the clip's own mean.
     """
-    salience = periodicity(audio, sample_rate=sample_rate, hop_seconds=hop_seconds)
-    octaves = np.log2(candidate_pitches() / REFERENCE_HZ).astype(np.float32)
-    ranked = salience + OCTAVE_COST * (octaves - np.min(octaves))[None, None]
-    choice = jax.nn.softmax(SHARPNESS * ranked, axis=-1)
-    pitch = choice @ octaves
-    voicing = jnp.clip((choice * salience).sum(axis=-1), 0.0, 1.0)
+    pitch, voicing = track_pitch(audio, sample_rate=sample_rate, hop_seconds=hop_seconds)
     # Weakly periodic frames are mostly noise between words.
     voiced = jnp.where(mask, jnp.square(voicing), 0.0)
     mean_pitch = (voiced * pitch).sum(axis=1) / (voiced.sum(axis=1) + 1e-6)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jax_avemo.models import prosody
+from jax_avemo.models import functionals, prosody
 from jax_avemo.models.attention import masked_mean
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
@@ -258,6 +258,27 @@ class SpectralFrontEnd:
             parts.append(PROSODY_SCALE * voice)
         features = jnp.where(mask[:, :, None], jnp.concatenate(parts, axis=-1), 0.0)
         return features, mask, times
+
+    def utterance(
+        self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
+    ) -> Float[Array, "B 20"]:
+        """What the whole sound is like, see `functionals`; zeros where there is none."""
+        audio = jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
+        hop = round(self.hop_seconds * self.sample_rate)
+        pitch, voicing = prosody.track_pitch(
+            audio, sample_rate=self.sample_rate, hop_seconds=self.hop_seconds
+        )
+        log_mel = self._with_settings(log_mel_spectrogram)(audio)
+        low, high = 2595 * np.log10(1 + np.array([self.low_hz, self.high_hz]) / 700)
+        mel = np.linspace(low, high, self.mel_bands + 2)[1:-1]
+        return functionals.functionals(
+            log_mel,
+            pitch,
+            voicing,
+            frame_mask(audio_length, log_mel.shape[1], hop),
+            centres_hz=700 * (10 ** (mel / 2595) - 1),
+            hop_seconds=self.hop_seconds,
+        )
 
     def _with_settings(self, spectrum: Callable[..., Array]) -> Callable[..., Array]:
         return functools.partial(

@@ -42,6 +42,7 @@ def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVE
         spectral_kind=m.spectrum,
         mel_bands=m.mel_bands,
         prosody=m.prosody,
+        functionals=m.functionals,
         audio_widths=tuple(m.audio_widths),
         audio_self_attention=m.audio_self_attention,
         width=m.width,

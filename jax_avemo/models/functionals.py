@@ -1,0 +1,143 @@
+"""What a whole utterance sounds like in a few numbers: length, pitch, voice quality, level, tilt.
+
+Functionals of low-level descriptors in the manner of GeMAPS (Eyben et al., "The Geneva Minimalistic
+Acoustic Parameter Set (GeMAPS) for Voice Research and Affective Computing", IEEE Transactions on
+Affective Computing 7(2), 2016). A mean over time, which is what a convolutional network pools to,
+tells neither a long sentence from a short one nor the range of a pitch from its height; a small
+corpus does not teach it. Logistic regression on these 20 numbers alone reached 52 % UAR on unseen
+actors of demo corpus seed 0, the audio network without them 50 %.
+"""
+
+from itertools import pairwise
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+LEAST_VOICING = 0.6
+"""Frames at least this periodic are voiced (in a clip where that would be less than a fifth of
+them, the most periodic fifth is)."""
+ACTIVE_SHARE = 0.4
+"""Sound is where the level exceeds the quietest by this share of the clip's range."""
+BAND_EDGES_HZ = (50.0, 500.0, 1500.0, 3000.0, 5000.0, 8000.0)
+"""Tilt is the level of each of these bands over that of the next."""
+BAND_FLOOR = 1e-5
+LARGEST = 4.0
+
+TYPICAL: dict[str, tuple[float, float]] = {
+    "active_span": (1.65, 0.27),
+    "voiced_span": (1.6, 0.3),
+    "voiced_time": (1.2, 0.3),
+    "active_time": (1.3, 0.3),
+    "pitch_median": (0.1, 0.5),
+    "pitch_deviation": (0.24, 0.05),
+    "pitch_range": (0.65, 0.15),
+    "pitch_slope": (-0.2, 0.23),
+    "jitter_median": (0.03, 0.013),
+    "jitter_mean": (0.067, 0.034),
+    "jitter_change": (0.036, 0.018),
+    "voicing": (0.85, 0.05),
+    "active_voicing": (0.78, 0.09),
+    "level": (5.8, 1.2),
+    "level_range": (6.0, 1.8),
+    "level_deviation": (1.4, 0.35),
+    "tilt_500": (0.6, 1.3),
+    "tilt_1500": (2.0, 1.0),
+    "tilt_3000": (0.3, 0.7),
+    "tilt_5000": (1.4, 1.1),
+}
+"""Name: typical value and deviation in a read sentence, which it is standardised with. Spans (first
+to last) and times (sum) in s; pitch in octaves, its slope over the time of sound; jitter in octaves
+a frame, change of it a frame; levels and tilts are natural logarithms of power."""
+COUNT = len(TYPICAL)
+
+
+def masked_quantile(
+    x: Float[Array, "B T"], mask: Bool[Array, "B T"], share: float
+) -> Float[Array, " B"]:
+    """The value of rank round(share * (n - 1)) of the n real ones of each row; 0 where n = 0."""
+    count = mask.sum(axis=1)
+    ordered = jnp.sort(jnp.where(mask, x, jnp.inf), axis=1)
+    rank = jnp.round(share * (count - 1)).astype(jnp.int32)
+    chosen = jnp.take_along_axis(ordered, jnp.maximum(rank, 0)[:, None], axis=1)[:, 0]
+    return jnp.where(count > 0, chosen, 0.0)
+
+
+def functionals(
+    log_mel: Float[Array, "B T M"],
+    pitch: Float[Array, "B T"],
+    voicing: Float[Array, "B T"],
+    mask: Bool[Array, "B T"],
+    *,
+    centres_hz: np.ndarray,
+    hop_seconds: float,
+) -> Float[Array, "B 20"]:
+    """The values of TYPICAL, standardised and cut at +-LARGEST; zeros for a clip without sound.
+
+    Args:
+      log_mel: ln of the power in mel bands.
+      pitch, voicing: of `prosody.track_pitch`. An octave error is folded back to the octave around
+        the clip's median.
+      mask: True = real frame; others change nothing.
+      centres_hz: of the mel bands.
+      hop_seconds: between two frames.
+    """
+    ordinary = masked_quantile(voicing, mask, 0.8)
+    voiced = mask & (voicing >= jnp.minimum(LEAST_VOICING, ordinary)[:, None])
+    median = masked_quantile(pitch, voiced, 0.5)[:, None]
+    pitch = pitch - jnp.round(pitch - median)
+    power = jnp.exp(log_mel)
+    level = jnp.log(power.sum(axis=-1))
+    quiet, loud = masked_quantile(level, mask, 0.05), masked_quantile(level, mask, 0.95)
+    active = mask & (level > (quiet + ACTIVE_SHARE * (loud - quiet))[:, None])
+
+    frame = jnp.broadcast_to(jnp.arange(mask.shape[1], dtype=jnp.float32), mask.shape)
+    time = frame - _mean(frame, voiced)[:, None]
+    time = time / jnp.maximum(active.sum(axis=1), 1)[:, None]
+    rise = _mean(time * (pitch - _mean(pitch, voiced)[:, None]), voiced)
+    pairs = voiced[:, 1:] & voiced[:, :-1]
+    triples = pairs[:, 1:] & pairs[:, :-1]
+    jitter = jnp.abs(jnp.diff(pitch, axis=1))
+    bands = [
+        jnp.log(power[..., (centres_hz >= low) & (centres_hz < high)].sum(axis=-1) + BAND_FLOOR)
+        for low, high in pairwise(BAND_EDGES_HZ)
+    ]
+    values = [
+        _span(active) * hop_seconds,
+        _span(voiced) * hop_seconds,
+        voiced.sum(axis=1) * hop_seconds,
+        active.sum(axis=1) * hop_seconds,
+        masked_quantile(pitch, voiced, 0.5),
+        _deviation(pitch, voiced),
+        masked_quantile(pitch, voiced, 0.9) - masked_quantile(pitch, voiced, 0.1),
+        rise / (_mean(jnp.square(time), voiced) + 1e-4),
+        masked_quantile(jitter, pairs, 0.5),
+        _mean(jitter, pairs),
+        masked_quantile(jnp.abs(jnp.diff(pitch, n=2, axis=1)), triples, 0.5),
+        _mean(voicing, voiced),
+        _mean(voicing, active),
+        _mean(level, voiced),
+        loud - quiet,
+        _deviation(level, voiced),
+        *[_mean(lower - upper, voiced) for lower, upper in pairwise(bands)],
+    ]
+    typical, deviation = np.array(list(TYPICAL.values()), np.float32).T[:, None]
+    standard = (jnp.stack(values, axis=-1) - typical) / deviation
+    standard = jnp.clip(standard, -LARGEST, LARGEST)
+    return jnp.where(mask.any(axis=1)[:, None], standard, 0.0)
+
+
+def _mean(x: Float[Array, "B T"], of: Bool[Array, "B T"]) -> Float[Array, " B"]:
+    return jnp.where(of, x, 0.0).sum(axis=1) / jnp.maximum(of.sum(axis=1), 1)
+
+
+def _deviation(x: Float[Array, "B T"], of: Bool[Array, "B T"]) -> Float[Array, " B"]:
+    return jnp.sqrt(_mean(jnp.square(x - _mean(x, of)[:, None]), of) + 1e-8)
+
+
+def _span(of: Bool[Array, "B T"]) -> Float[Array, " B"]:
+    """Frames from the first to the last."""
+    frame = jnp.arange(of.shape[1], dtype=jnp.float32)
+    last = jnp.where(of, frame, -1.0).max(axis=1)
+    first = jnp.where(of, frame, jnp.inf).min(axis=1)
+    return jnp.where(last >= 0, last - first, 0.0)

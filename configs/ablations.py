@@ -25,6 +25,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "hsic": {"objective.coupling": "hsic"},
     "orthogonality": {"objective.coupling": "none"},
     "no_coordinate_attention": {"model.coordinate_attention": False},
+    "no_functionals": {"model.functionals": False},
     "no_audio_self_attention": {"model.audio_self_attention": False},
     "no_embedded_self_attention": {"model.embedded_self_attention": False},
     "one_sequence_lstm": {"model.fusion": "lstm_concat"},

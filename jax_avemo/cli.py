@@ -9,9 +9,11 @@ from pathlib import Path
 
 from jax_avemo import __version__
 from jax_avemo.errors import UserError
+from jax_avemo.fields import CORPORA
 from jax_avemo.main import (
     add_config_arguments,
     announce,
+    clips_of_another,
     guarded,
     own_run,
     read_config,
@@ -85,6 +87,11 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo.evaluation.card import write_card
     from jax_avemo.evaluation.evaluate import evaluate_robustness, evaluate_run
 
+    if args.corpus:
+        _evaluate_elsewhere(args)
+        return
+    if args.source:
+        raise UserError("--source needs --corpus NAME: which corpus it is")
     if args.robustness:
         from jax_avemo.evaluation import robustness
 
@@ -144,6 +151,17 @@ def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
     record = crossval_record.write_record(cells, args.workdir, command)
     say(f"everything stands in {args.workdir / crossval_record.RECORD}")
     print(json.dumps(record) if args.json else crossval_record.table(record))
+
+
+def _evaluate_elsewhere(args: argparse.Namespace) -> None:
+    from jax_avemo.evaluation import cross_corpus
+    from jax_avemo.evaluation.trained import load_run
+
+    with own_run(args.run):
+        trained = load_run(args.run)
+        clips = clips_of_another(trained.config, args.corpus, args.source, args.data_dir)
+        results = cross_corpus.evaluate_on(trained, clips, args.corpus)
+    print(json.dumps(results) if args.json else cross_corpus.to_text(results, args.run))
 
 
 def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
@@ -226,7 +244,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("test", "validation", "probe"),
         help="which clips: of unseen subjects, of selecting ones, held out of training ones",
     )
-    p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
+    p.add_argument("--data-dir", type=Path, help="the clips, when they moved, or --corpus's")
+    p.add_argument(
+        "--corpus", choices=CORPORA, help="measure on another corpus, on the emotions both have"
+    )
+    p.add_argument("--source", type=Path, help="media of --corpus (prepared clips: --data-dir)")
     p.add_argument(
         "--robustness",
         action="store_true",

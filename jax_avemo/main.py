@@ -152,6 +152,18 @@ def ensure_clips(config: ConfigDict) -> Any:
     return read_clips(folder)
 
 
+def clips_of_another(
+    config: ConfigDict, corpus: str, source: Path | None, folder: Path | None
+) -> Any:
+    """Clips of another corpus, made as those of `config` are; prepared ones need no `source`."""
+    changes = {
+        "data.corpus": corpus,
+        "data.source": str(source or ""),
+        "data.data_dir": str(folder or ""),
+    }
+    return ensure_clips(settings.from_dict(settings.to_dict(config) | changes))
+
+
 def ensure_source(config: ConfigDict) -> Path | None:
     """The folder of media files; the demo corpus is made. None = only prepared clips are given."""
     data = config.data

@@ -17,8 +17,35 @@ RAVDESS_EMOTIONS = (
     "disgust",
     "surprised",
 )
+_SHARED_EMOTIONS = {
+    "anger": "angry",
+    "ang": "angry",
+    "disgusted": "disgust",
+    "dis": "disgust",
+    "fear": "fearful",
+    "afraid": "fearful",
+    "fea": "fearful",
+    "happiness": "happy",
+    "joy": "happy",
+    "hap": "happy",
+    "sadness": "sad",
+    "surprise": "surprised",
+    "neu": "neutral",
+    "neutrality": "neutral",
+    "calmness": "calm",
+}
 UNKNOWN = -1
 """The index that stands for an unknown emotion or subject in a batch."""
+
+
+def shared_emotion(name: str) -> str:
+    """One name for an emotion that corpora call differently: RAVDESS's; else the name itself.
+
+    RAVDESS and eNTERFACE'05 share Ekman's six (angry, disgust, fearful, happy, sad, surprised),
+    RAVDESS and CREMA-D the first five and neutral.
+    """
+    plain = name.strip().casefold()
+    return _SHARED_EMOTIONS.get(plain, plain)
 
 
 @dataclass(frozen=True)

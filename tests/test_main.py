@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media_files import face_takes, tone, write_media
 
 from jax_avemo import cli, main
 from jax_avemo import config as settings
+from jax_avemo.evaluation.cross_corpus import to_text
 from jax_avemo.evaluation.evaluate import load_finished
 from jax_avemo.files import locked
 from jax_avemo.training import checkpoint
@@ -149,6 +151,36 @@ def test_evaluate_needs_no_config(home, monkeypatch, capsys):
         (home / "config.json").rename(home / "runs/whole/config.json")
     results = json.loads(capsys.readouterr().out)
     assert results["metrics"]["validation"]["clips"] == 16
+
+
+def test_a_run_is_measured_on_another_corpus_by_one_flag(home, tmp_path, monkeypatch, capsys):
+    film = write_media(tmp_path / "x.flv", face_takes(6), sound=tone(0.6), video_codec="flv")
+    takes = [f"100{n}_DFA_{code}_XX.flv" for n in (1, 2) for code in ("ANG", "HAP")]
+    for name in takes:
+        (tmp_path / "media/VideoFlash").mkdir(parents=True, exist_ok=True)
+        shutil.copy(film, tmp_path / "media/VideoFlash" / name)
+    monkeypatch.chdir(home)
+    elsewhere = ["evaluate", "runs/whole", "--corpus", "crema_d", "--data-dir", "data/crema"]
+    assert cli.main([*elsewhere, "--source", str(tmp_path / "media"), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert (results["corpus"], results["synthetic"]) == ("crema_d", False)
+    assert results["trained_on"]["corpus"] == "demo"
+    assert results["trained_on"]["synthetic"]
+    assert results["emotions"] == ["happy", "angry"]
+    found = results["metrics"]["cross_corpus"]
+    assert (found["clips"], found["chance"]) == (4, 0.5)
+    assert found["war"] == np.trace(found["confusion"]) / 4
+    lines = (home / "runs/whole/predictions-crema_d.jsonl").read_text().splitlines()
+    assert [json.loads(line)["emotion"] for line in lines] == ["anger", "happy"] * 2
+    assert all(sum(json.loads(line)["probabilities"]) == pytest.approx(1) for line in lines)
+    assert (home / "runs/whole/results-crema_d.json").is_file()
+    shutil.rmtree(tmp_path / "media")
+    assert "on crema_d: 4 clips of 2 subjects" in to_text(results, Path("runs/whole"))
+    config = settings.make_config("x", "tiny")
+    clips = main.clips_of_another(config, "crema_d", None, Path("data/crema"))
+    assert len(clips) == 4  # prepared clips need no media
+    assert cli.main([*elsewhere[:3], "demo"]) == 1
+    assert "was trained on demo: without --corpus" in one_line(capsys)
 
 
 def test_a_run_of_another_config_is_refused(home, monkeypatch, capsys):

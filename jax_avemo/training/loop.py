@@ -90,6 +90,7 @@ def train(
         "emotions": list(index.emotions),
         "subjects": list(index.subjects),
         "clips": clips.fingerprint,
+        "synthetic": clips.synthetic,
         "total_steps": schedule.total_steps,
     }
     batches = training_batches(

@@ -1,0 +1,163 @@
+"""How a network trained on one corpus is measured on another: on the emotions both have."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.pipeline import LabelIndex, check_stored
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation.evaluate import figures, make_predict, write_predictions
+from jax_avemo.evaluation.provenance import provenance
+from jax_avemo.evaluation.trained import Trained
+from jax_avemo.files import write_json
+from jax_avemo.schema import UNKNOWN, shared_emotion
+from jax_avemo.training import build, devices
+
+PART = "cross_corpus"
+"""The name of these figures among a result's metrics."""
+_SAME_PEOPLE = frozenset({"ravdess", "ravdess_song"})
+_ANYTHING = frozenset({"folder", "manifest"})
+"""Readers of whatever a user has: the same name need not be the same recordings."""
+
+
+def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> dict[str, Any]:
+    """Measure a network on all clips of another corpus, and write the results beside the run.
+
+    Emotions are matched by `schema.shared_emotion` ("anger" is "angry"). Clips of an emotion that
+    the network does not know are left out; the network's probabilities are summed over its names of
+    each shared emotion and divided by their sum, so that it chooses among those alone. UAR is over
+    the shared emotions. `outside_share` is the share of clips whose likeliest emotion of all is
+    none of them. Where both corpora have the same people (RAVDESS's speech and songs) only those
+    whom the network never saw are measured.
+
+    Returns:
+      What `results-CORPUS.json` has; `predictions-CORPUS.jsonl` has a line for each clip.
+
+    Raises:
+      UserError: the run's own clips, other people's clips of the same corpus, or fewer than two
+        shared emotions.
+    """
+    home = trained.config.data.corpus
+    split = trained.split
+    check_another(
+        home,
+        corpus,
+        clips.corpus,
+        {*split.train, *split.probe, *split.validation},
+        {label.key for label in clips.labels},
+    )
+    check_stored(clips.frame_size, build.build_inputs(trained.config, training=False))
+    seen = {*split.train_subjects, *split.validation_subjects}
+    unseen = [
+        row
+        for row, label in enumerate(clips.labels)
+        if not ({home, corpus} <= _SAME_PEOPLE and label.subject in seen)
+    ]
+    names = shared_emotions(trained.index.emotions, [clips.labels[row].emotion for row in unseen])
+    if len(names) < 2:
+        raise UserError(
+            f"{corpus} ({', '.join(clips.emotions)}) and the run "
+            f"({', '.join(trained.index.emotions)}) share {len(names)} emotions: two are needed"
+        )
+    rows = [row for row in unseen if shared_emotion(clips.labels[row].emotion) in names]
+    predict = make_predict(trained.model, devices.data_mesh(), trained.config, clips, trained.index)
+    outputs = predict(trained.variables, rows, f"evaluating {corpus}")
+    among, outside = restrict(outputs["probabilities"], trained.index.emotions, names)
+    labels = np.array([names.index(shared_emotion(clips.labels[row].emotion)) for row in rows])
+    judged = dataclasses.replace(trained, index=LabelIndex(names, trained.index.subjects))
+    results = provenance(judged, clips)
+    results |= {
+        "corpus": corpus,
+        "corpus_seed": None,
+        "synthetic": corpus == "demo" or clips.synthetic,
+        "trained_on": {
+            "corpus": home,
+            "synthetic": home == "demo" or bool(trained.about.get("synthetic")),
+            "clips": trained.about["clips"],
+            "emotions": list(trained.index.emotions),
+        },
+        "left_out": dict(
+            sorted(Counter(clips.labels[row].emotion for row in set(unseen) - set(rows)).items())
+        ),
+        "seen_subjects_left_out": len(clips) - len(unseen),
+        "metrics": {PART: figures(among, labels, clips, rows, judged) | {"outside_share": outside}},
+    }
+    write_predictions(
+        trained.run / f"predictions-{corpus}.jsonl",
+        clips,
+        rows,
+        outputs | {"probabilities": among},
+        judged.index,
+    )
+    write_json(trained.run / f"results-{corpus}.json", results)
+    return results
+
+
+def shared_emotions(known: Sequence[str], occurring: Sequence[str]) -> tuple[str, ...]:
+    """Shared names of the emotions that the network knows and that occur, in its order."""
+    there = {shared_emotion(name) for name in occurring}
+    names = dict.fromkeys(shared_emotion(name) for name in known)
+    return tuple(name for name in names if name in there)
+
+
+def restrict(
+    probabilities: Float[np.ndarray, "N K"], known: Sequence[str], names: Sequence[str]
+) -> tuple[Float[np.ndarray, "N M"], float]:
+    """Probabilities among the shared emotions `names`, and how often the likeliest is none.
+
+    p'_m = sum over the network's emotions k that are shared emotion m of p_k, divided by the sum
+    of these over m.
+    """
+    column: Int[np.ndarray, " K"] = np.array(
+        [
+            names.index(name) if name in names else UNKNOWN
+            for name in (shared_emotion(emotion) for emotion in known)
+        ]
+    )
+    sums = np.stack(
+        [probabilities[:, column == number].sum(axis=1) for number in range(len(names))], axis=1
+    )
+    outside = float((column[probabilities.argmax(axis=1)] == UNKNOWN).mean())
+    tiny = np.finfo(sums.dtype).tiny
+    return (sums + tiny) / (sums + tiny).sum(axis=1, keepdims=True), outside
+
+
+def check_another(home: str, corpus: str, stored: str, trained: set[str], keys: set[str]) -> None:
+    """Refuse clips that the run knows: `trained` and `keys` are its clips' keys and the others'.
+
+    `home` is the run's corpus, `corpus` the asked one, `stored` what the clips say they are.
+    """
+    if stored not in ("", corpus):
+        raise UserError(f"these are clips of {stored}, not of {corpus}")
+    if corpus == home and (corpus not in _ANYTHING or trained & keys):
+        raise UserError(
+            f"the run was trained on {home}: without --corpus its own test subjects are measured"
+        )
+
+
+def to_text(results: dict[str, Any], run: Path) -> str:
+    """The figures as a person reads them."""
+    found = results["metrics"][PART]
+    home, corpus = results["trained_on"], results["corpus"]
+    mark = {True: " (SYNTHETIC)", False: ""}
+    lines = [
+        f"{run}, trained on {home['corpus']}{mark[home['synthetic']]}, on {corpus}"
+        f"{mark[results['synthetic']]}: {found['clips']} clips of "
+        f"{len(found['uar_by_subject'])} subjects",
+        f"shared emotions: {', '.join(results['emotions'])}; chance {100 * found['chance']:.1f} %",
+    ]
+    for name, title in (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1")):
+        low, high = found[f"{name}_interval"]
+        lines.append(
+            f"{title:10}{100 * found[name]:6.1f} %   ({100 * low:.1f} to {100 * high:.1f})"
+        )
+    if results["left_out"]:
+        counts = ", ".join(f"{count} {name}" for name, count in results["left_out"].items())
+        lines.append(f"left out, unknown to the network: {counts}")
+    return "\n".join(lines)

@@ -1,0 +1,77 @@
+"""Labels of two corpora meet: which are shared, and what becomes of the probabilities."""
+
+import numpy as np
+import pytest
+
+from jax_avemo.corpora import crema_d, enterface05
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation.cross_corpus import check_another, restrict, shared_emotions
+from jax_avemo.schema import RAVDESS_EMOTIONS, shared_emotion
+
+SIX = ("happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+
+def test_ravdess_and_enterface05_share_six_emotions():
+    assert shared_emotions(RAVDESS_EMOTIONS, enterface05._EMOTIONS) == SIX
+    assert {shared_emotion(name) for name in enterface05._EMOTIONS} == set(SIX)
+
+
+def test_ravdess_and_crema_d_share_five_of_them_and_neutral():
+    names = tuple(crema_d._EMOTIONS.values())
+    assert shared_emotions(RAVDESS_EMOTIONS, names) == ("neutral", *SIX[:5])
+    assert shared_emotions(names, enterface05._EMOTIONS) == SIX[2:3] + (
+        "disgust",
+        "fearful",
+        "happy",
+        "sad",
+    )
+
+
+@pytest.mark.parametrize("name", ["Anger", "angry", "ANG"])
+def test_spellings_meet(name):
+    assert shared_emotion(name) == "angry"
+    assert shared_emotion("boredom") == "boredom"
+
+
+def test_probabilities_among_the_shared_are_divided_by_their_sum():
+    known = ("neutral", "joy", "anger", "happy")
+    probabilities = np.array([[0.4, 0.1, 0.2, 0.3], [0.6, 0.1, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1]])
+    among, outside = restrict(probabilities, known, ("happy", "angry"))
+    np.testing.assert_allclose(among, [[2 / 3, 1 / 3], [0.5, 0.5], [2 / 9, 7 / 9]], rtol=1e-12)
+    assert outside == pytest.approx(2 / 3)
+
+
+def test_nothing_left_among_the_shared_is_no_preference():
+    among, outside = restrict(
+        np.array([[1.0, 0.0, 0.0]]), ("calm", "sad", "happy"), ("sad", "happy")
+    )
+    np.testing.assert_array_equal(among, [[0.5, 0.5]])
+    assert outside == 1.0
+
+
+def test_all_emotions_shared_changes_nothing():
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(8), 5)
+    among, outside = restrict(probabilities, RAVDESS_EMOTIONS, RAVDESS_EMOTIONS)
+    np.testing.assert_allclose(among, probabilities, rtol=1e-12)
+    assert outside == 0.0
+
+
+@pytest.mark.parametrize(
+    ("home", "corpus", "stored", "key", "refused"),
+    [
+        ("ravdess", "crema_d", "crema_d", "a", None),
+        ("ravdess", "crema_d", "", "a", None),
+        ("ravdess", "crema_d", "enterface05", "a", "are clips of enterface05, not of crema_d"),
+        ("ravdess", "ravdess", "ravdess", "elsewhere", "was trained on ravdess"),
+        ("folder", "folder", "folder", "a", "was trained on folder"),
+        ("folder", "folder", "folder", "other", None),
+        ("folder", "manifest", "manifest", "a", None),
+    ],
+)
+def test_the_runs_own_clips_are_refused(home, corpus, stored, key, refused):
+    arguments = (home, corpus, stored, {"a", "b"}, {key})
+    if refused is None:
+        check_another(*arguments)
+    else:
+        with pytest.raises(UserError, match=refused):
+            check_another(*arguments)

@@ -116,7 +116,8 @@ def _data(results: Mapping[str, Any]) -> str:
     clips = split["clips"]
     corpus = escaped(results["corpus"])
     if results["synthetic"]:
-        corpus += f" (synthetic actors, corpus seed {results['corpus_seed']})"
+        seed = results["corpus_seed"]  # None where the demo's media were read as another corpus
+        corpus += " (synthetic actors" + (f", corpus seed {seed})" if seed is not None else ")")
     parts = {
         "training": ("train_subjects", f"{clips['train']} + {clips['probe']} kept for probes"),
         "selection": ("validation_subjects", str(clips["validation"])),

@@ -59,3 +59,9 @@ def test_demo_media_stay_synthetic_whoever_reads_them(tmp_path, mark):
     write_json(tmp_path / mark, demo.asdict(request))
     for corpus, source in sources:
         assert scan_corpus(corpus, source).synthetic, (corpus, source)
+
+
+def test_the_how_to_shows_the_smallest_reader_as_it_is():
+    text = (HERE.parent.parent / "docs" / "corpora.md").read_text()
+    assert (HERE / "folder.py").read_text().rstrip() in text
+    assert all(f"`{name}`" in text for name in READERS)

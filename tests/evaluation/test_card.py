@@ -135,3 +135,9 @@ def test_the_card_is_written_beside_the_results(results, tmp_path):
     path = write_card(tmp_path / "run", results)
     assert path == tmp_path / "run" / "card.md"
     assert path.read_text() == model_card(results)
+
+
+def test_demo_media_read_as_another_corpus_are_synthetic_still(results):
+    card = model_card(results | {"corpus": "ravdess", "synthetic": True, "corpus_seed": None})
+    assert "ravdess (synthetic actors)" in card
+    assert "None" not in card

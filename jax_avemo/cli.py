@@ -210,7 +210,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--modality",
         choices=("both", "audio", "video"),
         default="both",
-        help="what a take must have: files of sound or picture alone are taken where that is asked",
+        help="what a take must have, and all that is kept: audio takes files of sound alone too",
     )
     p.add_argument(
         "--face-fallback",

@@ -65,7 +65,9 @@ FIELDS: dict[str, Field] = {
     "data.stored_size": _number(256, "side of the stored face crops, px", 16, 1024),
     "data.stored_fps": _number(15.0, "stored frames a second", 1, 120),
     "data.max_seconds": _number(12.0, "longer takes are refused, s", 0.5, 600),
-    "data.modality": _one_of("both", "what every take must have", "both", "audio", "video"),
+    "data.modality": _one_of(
+        "both", "what clips have, and all they have", "both", "audio", "video"
+    ),
     "data.face_fallback": _one_of("reject", "when no face is found", "reject", "center"),
     "data.demo_actors": _number(24, "demo corpus: actors", 3, 98),
     "data.demo_takes": _number(1, "demo corpus: takes of each emotion and statement", 1, 99),

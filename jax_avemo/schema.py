@@ -82,7 +82,7 @@ class Recording:
     """The file that is heard, where it is another than the one that is seen."""
     has_video: bool = True
     has_audio: bool = True
-    """False where the corpus says that there is none; True promises nothing."""
+    """False: there is none, or it is not wanted, and it is not read. True promises nothing."""
 
 
 @dataclass(frozen=True)

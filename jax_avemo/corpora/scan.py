@@ -191,7 +191,7 @@ def _unlike_published(scan: Scan, facts: Facts) -> list[str]:
     differences = []
     if (usual := facts.takes_a_subject) is not None:
         differences += [
-            f"{count} of {name} (published: {usual})"
+            f"{name} has {count} (published: {usual})"
             for name, count in sorted(of_subject.items())
             if count != usual
         ]
@@ -200,7 +200,7 @@ def _unlike_published(scan: Scan, facts: Facts) -> list[str]:
     absent = [name for name in facts.subjects if name not in of_subject]
     if not absent:
         differences += [
-            f"{of_emotion[name]} of {name} (published: {count})"
+            f"{name} has {of_emotion[name]} (published: {count})"
             for name, count in facts.takes.items()
             if of_emotion[name] != count
         ]
@@ -214,7 +214,7 @@ def _unlike_published(scan: Scan, facts: Facts) -> list[str]:
 
 
 def with_modalities(scan: Scan, *, video: bool, audio: bool) -> Scan:
-    """The takes that have what is needed, with a note of the others.
+    """The takes that have what is wanted, and no more of them, with a note of the others.
 
     Raises UserError when none has: the corpus may be here with sound or picture alone.
     """
@@ -226,11 +226,20 @@ def with_modalities(scan: Scan, *, video: bool, audio: bool) -> Scan:
         elif audio and not recording.has_audio:
             lacking["takes have no sound (--modality video takes them)"] += 1
         else:
-            usable.append(recording)
+            usable.append(_part(recording, video=video, audio=audio))
     notes = [f"{count} {what}" for what, count in lacking.items()]
     if not usable:
         raise UserError(f"no take has all that is needed: {'; '.join(notes)}")
     return with_notes(dataclasses.replace(scan, recordings=tuple(usable)), notes)
+
+
+def _part(recording: Recording, *, video: bool, audio: bool) -> Recording:
+    if not video:
+        path = recording.sound or recording.path
+        return dataclasses.replace(recording, path=path, sound=None, has_video=False)
+    if not audio:
+        return dataclasses.replace(recording, sound=None, has_audio=False)
+    return recording
 
 
 def with_notes(scan: Scan, notes: Iterable[str]) -> Scan:

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from jax_avemo.errors import UserError
 from jax_avemo.media.decode import MediaError, read_media
 from jax_avemo.media.faces import FACE_FALLBACKS, FaceDetector, FaceTrack, track_and_crop
-from jax_avemo.schema import Clip, Labels, Recording
+from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels, Recording
 
 _MAGIC = b"AVCLIP1\n"
 
@@ -88,7 +88,11 @@ def make_clip(
                 need_audio=options.need_audio,
             )
             audio, duration = heard.audio, max(duration, heard.duration)
-        first = next(media.frames, None)
+        if not recording.has_audio:
+            audio = audio[:0]
+        if not recording.has_video:
+            duration = audio.size / AUDIO_SAMPLE_RATE
+        first = next(media.frames, None) if recording.has_video else None
         track = FaceTrack([], np.zeros(0), np.zeros(0, bool))
         if first is not None:
             track = track_and_crop(

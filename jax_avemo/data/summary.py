@@ -251,8 +251,6 @@ def to_text(summary: Summary) -> str:
         ("clipped", told["sound"]["clipped"]),
         ("silent", told["sound"]["silent"]),
         ("face found in less than half of the frames", told["few_faces"]),
-        ("long sessions, in no fold", summary.long_sessions),
-        ("name and folder disagree", summary.disagreements),
         ("refused", [f"{reject.path}: {reject.reason}" for reject in summary.rejects]),
     )
     lines += [f"{what}: {len(keys)}, as {keys[0]}" for what, keys in odd if keys]

@@ -78,7 +78,7 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> dict[str, A
         "synthetic": corpus == "demo" or clips.synthetic,
         "trained_on": {
             "corpus": home,
-            "synthetic": home == "demo" or bool(trained.about.get("synthetic")),
+            "synthetic": trained.synthetic,
             "clips": trained.about["clips"],
             "emotions": list(trained.index.emotions),
         },

@@ -27,6 +27,11 @@ class Trained:
     index: LabelIndex
     about: dict[str, Any]
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether it was trained on the demo's media, whatever corpus they were read as."""
+        return self.config.data.corpus == "demo" or bool(self.about.get("synthetic"))
+
 
 def load_run(run: Path) -> Trained:
     """The best network of a run directory, from its checkpoint alone; nothing is compiled.

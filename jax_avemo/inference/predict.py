@@ -100,7 +100,7 @@ class Model:
             step=trained.step,
             version=__version__,
             corpus=config.data.corpus,
-            synthetic=config.data.corpus == "demo",
+            synthetic=trained.synthetic,
             calibrated=temperatures is not None,
             modalities=tuple(config.model.modalities),
             window_seconds=float(config.input.audio_seconds),

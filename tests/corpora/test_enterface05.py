@@ -105,7 +105,7 @@ def test_what_a_copy_lacks_is_warned_of(whole, tmp_path):
     names = [name for name in original() if not name.endswith(("s5_an_1.avi", "s5_an_2.avi"))]
     lay(tmp_path, dict.fromkeys(names, b""))
     assert scan_corpus("enterface05", tmp_path).notes[-1] == (
-        "warning: takes are not as published: 214 of anger (published: 216)"
+        "warning: takes are not as published: anger has 214 (published: 216)"
     )
     part = tmp_path / ROOT / "subject 10"
     lay(part, {"subject 10/fear/sentence 1/s10_fe_1.avi": b""})

@@ -75,7 +75,7 @@ def test_recordings_are_sorted_by_key(tmp_path):
 def test_missing_takes_are_noted_but_not_in_a_demo(tmp_path):
     touch(tmp_path, *(f"Actor_17/01-{name}.mp4" for name in whole_actor(17)[:58]))
     notes = scan_corpus("ravdess", tmp_path).notes
-    assert notes[0] == "warning: takes are not as published: 58 of 17 (published: 60)"
+    assert notes[0] == "warning: takes are not as published: 17 has 58 (published: 60)"
     assert notes[1].startswith("no takes of 23 of 24 subjects: 01, 02, 03")
     assert scan_corpus("demo", tmp_path).notes == ()
 

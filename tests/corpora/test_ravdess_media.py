@@ -2,8 +2,10 @@
 
 import csv
 
+import numpy as np
 import pytest
 from corpora.conftest import OPTIONS, lay, pack
+from media_files import tone, write_media
 
 import jax_avemo.data.prepare as module
 from jax_avemo.corpora import scan_corpus
@@ -76,7 +78,7 @@ def test_every_quirk_is_reported_once(prepared):
         "1 takes have sound alone (--modality audio takes them)",
     ):
         assert notes.count(told) == 1, (told, notes)
-    assert any(note.startswith("warning: takes are not as published: 2 of 01") for note in notes)
+    assert any(note.startswith("warning: takes are not as published: 01 has 2") for note in notes)
     assert any(note.startswith("no takes of 22 of 24 subjects: 03, 04") for note in notes)
 
 
@@ -114,22 +116,36 @@ def test_sound_or_picture_alone_takes_what_has_it(downloads, needs, count):
     scan = module._scan("ravdess", downloads, options)
     assert len(scan.recordings) == count
     assert len({recording.labels.key for recording in scan.recordings}) == count
+    assert all(recording.sound is None for recording in scan.recordings)
 
 
-def test_a_lone_wav_becomes_a_clip_for_the_ear(tmp_path, media):
-    source = pack(
-        tmp_path / "Audio_Speech_Actors_01-24.zip",
+def test_sound_alone_is_all_that_is_kept_for_the_ear(tmp_path, media):
+    """A film without a face will do, and its picture is not read."""
+    blank = write_media(tmp_path / "x.mp4", [np.zeros((64, 64, 3), np.uint8)] * 5, sound=tone(0.5))
+    source = tmp_path / "in"
+    pack(
+        source / "Audio_Speech_Actors_01-24.zip",
         {f"Actor_0{a}/03-01-03-01-01-01-0{a}.wav": media["ravdess.wav"] for a in (1, 2)},
     )
     with pytest.raises(UserError, match="2 takes have sound alone"):
         prepare("ravdess", source, tmp_path / "clips", OPTIONS)
-    summary = prepare(
-        "ravdess", source, tmp_path / "clips", ClipOptions(32, 5, 10, need_video=False), workers=1
-    )
-    assert (summary.clips, summary.face_found_rate) == (2, None)
-    clip = read_clips(tmp_path / "clips")[1]
-    assert (clip.labels.key, clip.frames) == ("Actor_02/03-01-03-01-01-01-02.wav", ())
-    assert clip.audio.size == 14_400
+    lay(source, {"01-01-05-01-01-01-01.mp4": blank.read_bytes()})
+    lay(source, {"Actor_02/02-01-03-01-01-01-02.mp4": b"no film, and not opened"})
+    options = ClipOptions(32, 5, 10, need_video=False)
+    summary = prepare("ravdess", source, tmp_path / "clips", options, workers=1)
+    assert (summary.clips, summary.rejected, summary.face_found_rate) == (3, 0, None)
+    clips = read_clips(tmp_path / "clips")
+    assert [clip.frames for clip in clips] == [(), (), ()]
+    assert [clip.audio.size for clip in clips][1:] == [14_400, 14_400]
+    assert clips[2].duration == pytest.approx(0.9)
+
+
+def test_picture_alone_is_all_that_is_kept_for_the_eye(tmp_path, media):
+    names = {"01-01-05-01-01-01-01.mp4": "ravdess.mp4", "02-01-03-01-01-01-02.mp4": "silent.mp4"}
+    lay(tmp_path / "in", {name: media[like] for name, like in names.items()})
+    options = ClipOptions(32, 5, 10, need_audio=False)
+    prepare("ravdess", tmp_path / "in", tmp_path / "clips", options, workers=1)
+    assert [(len(c.frames), c.audio.size) for c in read_clips(tmp_path / "clips")] == [(5, 0)] * 2
 
 
 def test_songs_are_a_corpus_of_their_own(downloads, tmp_path):

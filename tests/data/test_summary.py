@@ -116,8 +116,6 @@ def test_the_text_has_a_line_for_each_subject_and_what_is_odd():
             clips,
             synthetic=True,
             rejects=[Reject("x.mp4", "is empty (0 bytes)")],
-            long_sessions=["s6.avi"],
-            disagreements=["y.avi: its name says subject 12"],
             notes=["skipped 3 files"],
         )
     )
@@ -142,8 +140,6 @@ def test_the_text_has_a_line_for_each_subject_and_what_is_odd():
     assert lines[5].split() == ["all", "2", "0", "2", "1.00", "50.0", "-23.0"]
     assert "face found in less than half of the frames: 1, as b" in lines
     assert "refused: 1, as x.mp4: is empty (0 bytes)" in lines
-    assert "long sessions, in no fold: 1, as s6.avi" in lines
-    assert "name and folder disagree: 1, as y.avi: its name says subject 12" in lines
     assert lines[-1] == "note: skipped 3 files"
 
 

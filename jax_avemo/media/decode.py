@@ -190,7 +190,8 @@ def _check_header(container: Any, video: Any, span: _Span) -> None:
 
 def _check_pixels(width: int, height: int, path: Path) -> None:
     if width < 1 or height < 1:
-        raise MediaError("has a picture without size", path)
+        # FFmpeg itself forgets the size of pictures over about 16,000 x 16,000.
+        raise MediaError("has a picture without size, or far over 4096 x 4096", path)
     if width * height > _MAX_PIXELS:
         raise MediaError(f"has a picture of {width} x {height}, the limit is 4096 x 4096", path)
 
@@ -319,6 +320,8 @@ def _frames(span: _Span, picture_end: float, frames_per_second: float) -> Iterat
             count += 1
     if count == 0:
         raise MediaError("has no picture that can be decoded", span.path)
+    if damage.good == 1:
+        raise MediaError("has a single frame: a picture, not a film", span.path)
     if damage.bad > max(1, damage.good // 20):
         raise MediaError(f"is damaged: {damage.bad} frames cannot be decoded", span.path)
 

@@ -133,7 +133,7 @@ def test_wide_pixels_are_made_square(tmp_path):
 
 def test_large_pictures_are_handed_out_smaller(tmp_path):
     picture = np.zeros((720, 2560, 3), np.uint8)
-    path = write_media(tmp_path / "big.mp4", [picture], sound=tone(0.2))
+    path = write_media(tmp_path / "big.mp4", [picture] * 2, sound=tone(0.2))
     _, images, _ = read_all(path, frames_per_second=10)
     assert images[0].shape == (360, 1280, 3)
 

@@ -91,7 +91,8 @@ class Clip:
 
     `frames` are aligned face crops with a margin, JPEG-coded RGB, square, `frame_size` px; every
     frame has a time (seconds from the start of the clip) and a flag that says whether the face was
-    found in it (False: placed by interpolation between detections, or by the fallback).
+    found in it, or just before and just after at the same place (False: placed by interpolation, or
+    by the fallback).
     """
 
     labels: Labels

@@ -20,7 +20,7 @@ class FaceTrack(NamedTuple):
     crops: list[UInt8[np.ndarray, "S S 3"]]
     times: Float[np.ndarray, "F"]
     found: Bool[np.ndarray, "F"]
-    """True where the detector found the face in this very frame."""
+    """True where the face was seen, or a moment before and a moment after in one place."""
 
 
 def cut_out(

@@ -31,8 +31,8 @@ def track_and_crop(
     Up to three faces are followed; the main one is that with the largest sum over the film of its
     share of the picture, those near the middle preferred. Others stand in only where it is not
     seen for over a second, so that a film cut from several takes of one person is followed through
-    the cuts. Every frame is searched (in a square around the last position, 1.5 ms): half as many
-    detections with key points interpolated between them would lose quick movements.
+    the cuts. A face that keeps still is looked for five times a second and interpolated between;
+    where it moves, every frame is searched (a square around the last position, 1.5 ms).
 
     Raises MediaError when the face is found in fewer than a quarter of the frames and `fallback`
     is "reject"; with "center" the middle square of each picture is then taken.

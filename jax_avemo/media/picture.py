@@ -1,11 +1,13 @@
 """How a decoded frame becomes the picture a viewer would see: whole, upright, square pixels."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import av.filter
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
 from jaxtyping import UInt8
 
 _MAX_SIDE = 1280
@@ -72,11 +74,22 @@ def upright_picture(frame: Any, pixel_aspect: float) -> UInt8[np.ndarray, "H W 3
         width=max(1, round(width * shrink)),
         height=max(1, round(height * shrink)),
         interpolation="AREA" if shrink < 1 else "BILINEAR",
+        **_one_thread(),
     )
     matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
         return image
     return np.ascontiguousarray(_displayed(image, np.frombuffer(bytes(matrix), np.int32)))
+
+
+@functools.cache
+def _one_thread() -> dict[str, Any]:
+    """Newer PyAV would start as many threads as there are cores, anew for every picture."""
+    try:
+        VideoFrame(16, 16, "yuv420p").to_ndarray(format="rgb24", threads=1)
+    except TypeError:
+        return {}
+    return {"threads": 1}
 
 
 def _displayed(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:

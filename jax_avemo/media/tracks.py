@@ -15,14 +15,20 @@ from jax_avemo.media.placement import (
     CROP_UNITS,
     Cutout,
     Placement,
+    between,
+    find,
     look,
     nearest,
     placement_of,
     prominence,
+    region,
 )
 
-_SURVEY_SECONDS = 1.0
+_SURVEY_SECONDS = 1.5
 """Between looks for people who came later, 8 ms each."""
+_LOOK_SECONDS = 0.2
+"""Between looks for a face that keeps still; in the frames between it is interpolated, unless it
+has moved: then they are looked at too."""
 _THOROUGH_SECONDS = 0.5
 """Between searches for small faces while nobody is seen, 20 to 170 ms each."""
 _NOBODY_SECONDS = 2.0
@@ -38,7 +44,7 @@ class Sight(NamedTuple):
 
     time: float
     placement: Placement | None
-    """None = not found in this frame."""
+    """None = not found in this frame, nor between two in which it is at the same place."""
     cutout: Cutout
     picture: tuple[int, int]
     """Width and height, px."""
@@ -61,6 +67,25 @@ class Followed:
     last: Placement
     seen: float
     sights: deque[Sight] = field(default_factory=deque)
+    skipped: int = 0
+    """How many of the last sights are still to be looked at or interpolated."""
+
+    def found_lately(self, time: float) -> bool:
+        """Whether a look at `time` may be spared: the last one found it, a moment ago."""
+        if not self.sights or time - self.seen > _LOOK_SECONDS - 1e-3:
+            return False
+        return self.skipped > 0 or self.sights[-1].placement is not None
+
+    def settle(self, detector: FaceDetector, now: Placement | None, time: float) -> None:
+        """Say where the face was in the skipped frames, when at `time` it is at `now`."""
+        count, self.skipped = min(self.skipped, len(self.sights)), 0
+        for index in range(len(self.sights) - count, len(self.sights)):
+            sight = self.sights[index]
+            share = (sight.time - self.seen) / max(time - self.seen, 1e-9)
+            placement = None if now is None else between(self.last, now, share)
+            if placement is None:
+                placement = find(detector, sight.cutout, self.last)
+            self.sights[index] = sight._replace(placement=placement)
 
     def crops(self, start: float, end: float, size: int) -> FaceTrack:
         """Aligned crops of the frames from `start` to before `end`, as `track_and_crop` cuts them;
@@ -76,8 +101,9 @@ class Followed:
 class FaceFollowers:
     """Follows up to `most` faces through a film.
 
-    Each is looked for where it was; once a second, and in every frame while one is missing, the
-    whole picture is searched, where new faces are met. What a face looks like is not compared:
+    Each is looked for where it was, five times a second, and in every frame while it moves. At
+    times, and in every frame while one is missing, the whole picture is searched, where new faces
+    are met. What a face looks like is not compared:
     after a cut, whoever is in the same place is taken for the same face.
     """
 
@@ -105,13 +131,24 @@ class FaceFollowers:
         for face in [f for f in self._active if time - f.seen > _REMEMBER_SECONDS]:
             self._active.remove(face)
             self._gone.append(face)
-        sights = {
-            face.number: look(self._detector, image, face.last, self._size) for face in self._active
-        }
+        survey = time - self._surveyed >= _SURVEY_SECONDS
+        sights: dict[int, tuple[Cutout, Placement | None]] = {}
+        skipped = set()
+        for face in self._active:
+            if face.found_lately(time) and not survey:
+                skipped.add(face.number)
+                sights[face.number] = (region(image, face.last, self._size), face.last)
+            else:
+                sights[face.number] = look(self._detector, image, face.last, self._size)
         self._assign(frame, self._faces(frame, sights), sights)
         self._drop_doubles(sights)
         for face in self._active:
             cutout, placement = sights[face.number]
+            if face.number in skipped:
+                face.sights.append(Sight(time, None, cutout, (width, height)))
+                face.skipped += 1
+                continue
+            face.settle(self._detector, placement, time)
             if placement is not None:
                 face.last, face.seen = placement, time
             face.sights.append(Sight(time, placement, cutout, (width, height)))
@@ -181,6 +218,8 @@ class FaceFollowers:
 
     def between(self, start: float, end: float) -> list[Followed]:
         """Faces found in some frame from `start` to before `end`, in the order of their numbers."""
+        for face in self._active + self._gone:
+            face.settle(self._detector, None, np.inf)
         found = [
             face
             for face in self._active + self._gone

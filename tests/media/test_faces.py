@@ -64,6 +64,38 @@ def test_the_crop_follows_a_moving_face(detector):
         assert unit == pytest.approx(1 / 3.1, rel=0.1)
 
 
+def looks(detector, monkeypatch) -> list[int]:
+    """Counts what is detected."""
+    count = [0]
+    original = FaceDetector.detect
+
+    def counted(self, image):
+        count[0] += 1
+        return original(self, image)
+
+    monkeypatch.setattr(FaceDetector, "detect", counted)
+    return count
+
+
+def test_a_still_face_is_looked_for_five_times_a_second(detector, monkeypatch):
+    count = looks(detector, monkeypatch)
+    track = track_and_crop(film([placed()] * 30, rate=30), SIZE, detector=detector)
+    assert track.found.all()
+    assert 5 <= count[0] <= 15  # with the search and the second look at the beginning
+
+
+def test_a_face_that_moves_quickly_is_looked_for_in_every_frame(detector, monkeypatch):
+    """Three nods a second; at the times of the looks alone it would hardly move."""
+    count = looks(detector, monkeypatch)
+    times = np.arange(30) / 30
+    moves = 12 * np.sin(2 * np.pi * 3 * times)
+    track = track_and_crop(film([placed(y=y) for y in moves], rate=30), SIZE, detector=detector)
+    assert track.found.all()
+    assert count[0] > 20
+    heights = [geometry(detector, crop)[2] for crop in track.crops]
+    assert np.abs(np.array(heights) - 0.53).max() < 0.08  # the smoothing lags
+
+
 def test_colours_and_light_are_kept(detector):
     track = track_and_crop(film([placed()] * 2), SIZE, detector=detector)
     np.testing.assert_allclose(

@@ -1,18 +1,15 @@
 """The main job end to end at size tiny, killed and resumed; what a mistake looks like."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import zlib
-from pathlib import Path
 
-import numpy as np
 import pytest
+from main_job import CONFIGS, TINY, command, experiment, fingerprint
 from media_files import face_takes, tone, write_media
 
 from jax_avemo import cli, main
@@ -21,9 +18,6 @@ from jax_avemo.evaluation.cross_corpus import to_text
 from jax_avemo.evaluation.evaluate import load_finished
 from jax_avemo.files import locked
 from jax_avemo.training import checkpoint
-
-CONFIGS = Path(__file__).parent.parent / "configs"
-TINY = f"--config={CONFIGS}/tiny.py"
 
 
 @pytest.fixture(scope="module")
@@ -35,47 +29,6 @@ def home(tmp_path_factory):
     (home / "stdout").write_text(done.stdout)
     (home / "stderr").write_text(done.stderr)
     return home
-
-
-def command(home: Path, workdir: str, *more: str) -> dict:
-    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    arguments = [TINY, f"--workdir={workdir}", "--config.train.epochs=4", *more]
-    cache = f"--config.train.compilation_cache={home}/compiled"
-    return {
-        "args": [sys.executable, "-m", "jax_avemo.main", *arguments, cache],
-        "cwd": home,
-        "env": environment,
-        "text": True,
-    }
-
-
-def experiment(home: Path, workdir: str, *more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(**command(home, workdir, *more), capture_output=True, timeout=900)
-
-
-def fingerprint(run: Path) -> dict[str, int]:
-    """CRC of every file of weights' content, through Orbax: bitwise equality of the states."""
-    manager = checkpoint.open_checkpoints(run, read_only=True)
-    tree = manager.restore(
-        manager.latest_step(),
-        args=checkpoint.ocp.args.Composite(state=checkpoint.ocp.args.StandardRestore()),
-    )["state"]
-    flat: dict[str, int] = {}
-
-    def walk(prefix: str, node) -> None:
-        if isinstance(node, dict):
-            for name, child in node.items():
-                walk(f"{prefix}/{name}", child)
-        elif isinstance(node, list | tuple):
-            for name, child in enumerate(node):
-                walk(f"{prefix}/{name}", child)
-        elif node is not None:
-            flat[prefix] = zlib.crc32(np.asarray(node).tobytes())
-
-    walk("", tree)
-    assert len(flat) > 50
-    return flat
 
 
 def test_the_main_job_says_where_everything_is_and_prints_the_table(home):

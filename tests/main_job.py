@@ -17,10 +17,10 @@ TINY = f"--config={CONFIGS}/tiny.py"
 def command(home: Path, workdir: str, *more: str) -> dict:
     flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    arguments = [TINY, f"--workdir={workdir}", "--config.train.epochs=4", *more]
     cache = f"--config.train.compilation_cache={home}/compiled"
+    arguments = [TINY, f"--workdir={workdir}", "--config.train.epochs=4", cache, *more]
     return {
-        "args": [sys.executable, "-m", "jax_avemo.main", *arguments, cache],
+        "args": [sys.executable, "-m", "jax_avemo.main", *arguments],
         "cwd": home,
         "env": environment,
         "text": True,
@@ -28,7 +28,7 @@ def command(home: Path, workdir: str, *more: str) -> dict:
 
 
 def experiment(home: Path, workdir: str, *more: str) -> subprocess.CompletedProcess:
-    return subprocess.run(**command(home, workdir, *more), capture_output=True, timeout=900)
+    return subprocess.run(**command(home, workdir, *more), capture_output=True, timeout=3600)
 
 
 def fingerprint(run: Path) -> dict[str, int]:

@@ -26,10 +26,11 @@ class Job:
         self.home, self.run = home, home / RUN
         self.data = home / "data/demo-4x1-seed0"
         self.log = home / "stderr.txt"
+        self.compiled = f"--config.train.compilation_cache={home.parent}/whole/compiled"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        arguments = command(self.home, RUN, *LENGTH)
+        arguments = command(self.home, RUN, *LENGTH, self.compiled)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 **arguments, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
@@ -37,7 +38,7 @@ class Job:
 
     def wait_for(self, happened) -> bool:
         """Until `happened()`; False when the job ended before."""
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + 1800
         while not happened():
             if self.process.poll() is not None:
                 assert self.process.returncode == 0, self.log.read_text()[-2000:]
@@ -149,7 +150,7 @@ def test_a_run_killed_in_every_stage_ends_in_the_bytes_of_an_unbroken_one(tmp_pa
             if job.process.poll() is None:
                 job.kill()
                 counts[job.stage()] += 1
-    done = experiment(broken, RUN, *LENGTH)
+    done = experiment(broken, RUN, *LENGTH, job.compiled)
     assert done.returncode == 0, done.stderr
     told = ", ".join(f"{counts[stage]} in {stage}" for stage in STAGES)
     total = sum(counts[stage] for stage in STAGES)

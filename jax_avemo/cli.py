@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jax_avemo import __version__
+from jax_avemo.arguments import Parser, natural
 from jax_avemo.errors import UserError
 from jax_avemo.fields import CORPORA
 from jax_avemo.main import (
@@ -173,9 +174,9 @@ def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError("something here will not work; the lines marked 'bad' say what to do")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Every command and its arguments; docs/cli.md is made from it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="avemo",
         description="Audio-visual emotion recognition: what is felt, apart from who feels it.",
         epilog="avemo COMMAND --help says more. The whole experiment in one command: "
@@ -202,7 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder with the media files or zips, a zip, or a manifest (CSV)",
     )
     p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
-    p.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    p.add_argument("--workers", type=natural, default=0, help="processes (default: one per core)")
     p.add_argument("--size", type=int, default=256, help="side of the stored face crops, px")
     p.add_argument("--fps", type=float, default=15.0, help="stored frames a second")
     p.add_argument("--max-seconds", type=float, default=12.0, help="longer takes are refused")
@@ -229,9 +230,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("directory", type=Path, help="where it goes")
     p.add_argument("--actors", type=int, default=24, help="how many, half of either sex")
     p.add_argument("--takes", type=int, default=1, help="of each emotion and statement")
-    p.add_argument("--seed", type=int, default=0, help="which actors are made")
+    p.add_argument("--seed", type=natural, default=0, help="which actors are made")
     p.add_argument("--confound", type=float, default=0.0, help="share of takes tied to the actor")
-    p.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    p.add_argument("--workers", type=natural, default=0, help="processes (default: one per core)")
 
     p = command("train", "train an experiment (and no more)", _train)
     add_config_arguments(p)

@@ -16,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jax_avemo.errors import UserError
-from jax_avemo.fields import FIELDS, SIZES
+from jax_avemo.fields import FIELDS, SIZES, Field
 
 AUTO = "auto"
 
@@ -90,7 +90,7 @@ def set_field(config: ConfigDict, key: str, value: Any) -> None:
         value = float(value)
     if wanted is tuple and isinstance(value, list):
         value = tuple(value)
-    if type(value) is not wanted or not field.valid(value):
+    if type(value) is not wanted or not _is_valid(field, value):
         says = field.says or f"a {wanted.__name__}"
         raise UserError(f"config field '{key}' can't be {value!r}: it is {says} ({field.meaning})")
     *sections, leaf = key.split(".")
@@ -98,6 +98,13 @@ def set_field(config: ConfigDict, key: str, value: Any) -> None:
     for section in sections:
         target = target[section]
     target[leaf] = value
+
+
+def _is_valid(field: Field, value: Any) -> bool:
+    try:
+        return field.valid(value)
+    except TypeError:  # a tuple of what can be neither compared nor hashed
+        return False
 
 
 def apply_override(config: ConfigDict, assignment: str) -> None:
@@ -140,11 +147,24 @@ def load_config(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise UserError(f"config file {name} does not load: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # it is the user's program
+        raise UserError(
+            f"config file {name} does not load: {type(error).__name__}: {error}"
+        ) from error
     if not hasattr(module, "get_config"):
         raise UserError(f"config file {name} has no get_config(); see configs/decoupled.py")
-    config = module.get_config(*([argument] if argument else []))
+    try:
+        config = module.get_config(*([argument] if argument else []))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"get_config() of config file {name} fails: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config() of {name} gives no config; see configs/decoupled.py")
     for assignment in overrides:
         apply_override(config, assignment)
     return config

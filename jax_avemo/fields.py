@@ -1,5 +1,7 @@
 """Every setting of an experiment: default, meaning, validity; and what each size replaces."""
 
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +24,22 @@ def _one_of(default: Any, meaning: str, *choices: Any) -> Field:
     )
 
 
-def _number(default: float, meaning: str, low: float, high: float = float("inf")) -> Field:
-    says = f"at least {low:g}" if high == float("inf") else f"from {low:g} to {high:g}"
+def _number(default: float, meaning: str, low: float, high: float = 2**31 - 1) -> Field:
+    says = f"at least {low:g}" if high == 2**31 - 1 else f"from {low:g} to {high:g}"
     return Field(default, meaning, lambda v: low <= v <= high, says)
 
 
 def _text(default: str, meaning: str) -> Field:
-    return Field(default, meaning)
+    def valid(value: str) -> bool:
+        return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value)
+
+    return Field(default, meaning, valid, "text in UTF-8 without control characters")
+
+
+def _file_name(default: str, meaning: str) -> Field:
+    pattern = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+    says = "made of letters, digits and . _ - and does not begin with a dot"
+    return Field(default, meaning, lambda value: bool(pattern.fullmatch(value)), says)
 
 
 def _switch(default: bool, meaning: str) -> Field:
@@ -54,7 +65,7 @@ CORPORA = (
 """The names of `jax_avemo.corpora.READERS`, which a config must not import."""
 
 FIELDS: dict[str, Field] = {
-    "name": _text("decoupled", "name of the experiment; the run goes to runs/NAME"),
+    "name": _file_name("decoupled", "name of the experiment; the run goes to runs/NAME"),
     "size": _one_of("full", "which set of defaults was taken", "tiny", "bench", "cpu", "full"),
     "seed": _number(0, "seed of initial weights, order, augmentation and dropout", 0),
     # --- where the clips come from

@@ -18,6 +18,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
+from jax_avemo.arguments import Parser, one_line
 from jax_avemo.errors import UserError
 from jax_avemo.files import locked, write_json
 from jax_avemo.progress import say
@@ -44,13 +45,13 @@ def guarded(work: Callable[[], None]) -> int:
     try:
         work()
     except UserError as error:
-        say(f"error: {error}")
+        say(f"error: {one_line(str(error))}")
         return 1
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from what is finished")
         return 130
     except OSError as error:
-        say(f"error: {_told(error)}")
+        say(f"error: {one_line(_told(error))}")
         return 1
     except Exception as error:
         if (code := getattr(error, "exit_code", None)) is None:  # training's Interrupted
@@ -322,7 +323,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m jax_avemo.main",
         description="Train an experiment and evaluate it; stages that are finished are skipped.",
         epilog=_EXAMPLES

@@ -193,6 +193,7 @@ FIELDS: dict[str, Field] = {
     "objective.balancer_learning_rate": _number(0.005, "step of the task weights", 0, 1),
     # --- how
     "train.batch_size": _number(32, "clips a step, over all devices", 1),
+    "train.accumulate": _number(1, "parts a batch goes through the network in (memory)", 1),
     "train.epochs": _number(100, "passes over the training clips", 1),
     "train.learning_rate": _number(1e-3, "peak of the learning rate", 0, 10),
     "train.weight_decay": _number(0.05, "AdamW's weight decay", 0, 1),

@@ -75,7 +75,9 @@ def _parts(
             skipped=jnp.int32(0),
         )
 
-    return initial, make_train_step(model, optimizer, balancer, objective)
+    return initial, make_train_step(
+        model, optimizer, balancer, objective, parts=config.train.accumulate
+    )
 
 
 def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.objectives.balancing import Balancer
 from jax_avemo.schema import UNKNOWN
+from jax_avemo.training.accumulate import vjp_in_parts
 from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
@@ -73,8 +74,11 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     balancer: Balancer,
     objective: Objective,
+    parts: int = 1,
 ) -> Callable[[TrainState, Any, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]:
     """The function `(state, batch, key) -> (state, metrics)`.
+
+    The batch goes through the trunk in so many `parts`; see `vjp_in_parts`.
 
     The network is differentiated once: first the trunk up to the fused embedding z, then the
     heads as a function of z, where each task's gradient is had for almost nothing. GradNorm's
@@ -94,20 +98,22 @@ def make_train_step(
         )
         reversal = objective.reversal * losses.reversal_schedule(state.step / objective.total_steps)
 
-        def trunk(params: Any) -> tuple[tuple[Array, Array | None, Array | None], Any]:
+        def trunk(params: Any, rows: Any, key: PRNGKeyArray) -> tuple[Any, tuple[Any, Any]]:
+            clips, video, audio = rows
             applied: Any = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
-                batch,
+                clips,
                 train=True,
-                video_present=video_present,
-                audio_present=audio_present,
+                video_present=video,
+                audio_present=audio,
                 mutable=["batch_stats"],
-                rngs={"dropout": trunk_key},
+                rngs={"dropout": key},
                 method="fuse",
             )
             fused, updates = applied
             differentiable = (fused.embedding, fused.video_logits, fused.audio_logits)
-            return differentiable, (fused, updates.get("batch_stats", {}))
+            beside = (fused.inputs, fused.video_available, fused.audio_available)
+            return differentiable, (beside, updates.get("batch_stats", {}))
 
         def heads(params: Any, embedding: Array) -> dict[str, Array]:
             heads_out: Any = model.apply(
@@ -146,12 +152,16 @@ def make_train_step(
                     )
             return found
 
-        differentiable, pull_back, (fused, batch_stats) = jax.vjp(trunk, state.params, has_aux=True)
+        rows = (batch, video_present, audio_present)
+        differentiable, pull_back, (beside, batch_stats) = vjp_in_parts(
+            trunk, state.params, rows, trunk_key, parts
+        )
         embedding, video_logits, audio_logits = differentiable
+        inputs, video_available, audio_available = beside
 
         names = tasks(objective)
         gradients = {
-            name: fused.inputs.T @ jax.grad(lambda z, n=name: heads(state.params, z)[n])(embedding)
+            name: inputs.T @ jax.grad(lambda z, n=name: heads(state.params, z)[n])(embedding)
             for name in names
         }
         values = heads(state.params, embedding)
@@ -177,8 +187,8 @@ def make_train_step(
                 if name in found:
                     loss += constant * found[name]
             for name, logits, has in (
-                ("video", video_logits, fused.video_available),
-                ("audio", audio_logits, fused.audio_available),
+                ("video", video_logits, video_available),
+                ("audio", audio_logits, audio_available),
             ):
                 if logits is not None:
                     found[name] = losses.softmax_cross_entropy(

@@ -1,19 +1,26 @@
 """What every test stands on: two fake CPU devices, checked shapes, no silent rank promotion."""
 
 import os
+import sys
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_AVEMO_TEST_PLATFORM", "cpu")
 # Compiling, not running, is what the tests cost: no optimisation halves it.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+FLAGS_BEFORE = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        QUICK_TO_COMPILE,
-        "--xla_force_host_platform_device_count=2",
-    ]
+    [FLAGS_BEFORE, QUICK_TO_COMPILE, "--xla_force_host_platform_device_count=2"]
 ).strip()
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("jax_avemo", "shape_checks.typechecker")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With -m gpu JAX takes what it finds and compiles as it does for users."""
+    if config.option.markexpr == "gpu":
+        assert "jax" not in sys.modules  # it reads the environment once
+        os.environ["JAX_PLATFORMS"] = ""
+        os.environ["XLA_FLAGS"] = FLAGS_BEFORE

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from jax_avemo import __version__
+from jax_avemo import __version__, cluster
 from jax_avemo.arguments import Parser, natural
 from jax_avemo.errors import UserError
 from jax_avemo.fields import CORPORA
@@ -19,6 +19,8 @@ from jax_avemo.main import (
     own_run,
     read_config,
     table,
+    tell,
+    together,
     train_run,
 )
 from jax_avemo.progress import say
@@ -75,13 +77,14 @@ def _demo(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _train(args: argparse.Namespace, rest: list[str]) -> None:
-    config = read_config(args, rest)
-    run = args.workdir or Path("runs") / config.name
-    announce(config, run)
-    run.mkdir(parents=True, exist_ok=True)
-    with own_run(run):
-        train_run(config, run)
-    say(f"trained; measure it: avemo evaluate {run}")
+    with together(args):
+        config = read_config(args, rest)
+        run = args.workdir or Path("runs") / config.name
+        announce(config, run)
+        run.mkdir(parents=True, exist_ok=True)
+        with own_run(run):
+            train_run(config, run)
+        tell(f"trained; measure it: avemo evaluate {run}")
 
 
 def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
@@ -96,14 +99,17 @@ def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
     if args.robustness:
         from jax_avemo.evaluation import robustness
 
-        with own_run(args.run):
+        with together(args) as speaks, own_run(args.run):
             results = evaluate_robustness(args.run, data_dir=args.data_dir)
-        print(json.dumps(results) if args.json else robustness.table(results["robustness"]))
+        if speaks:
+            print(json.dumps(results) if args.json else robustness.table(results["robustness"]))
         return
-    with own_run(args.run):
+    with together(args) as speaks, own_run(args.run):
         results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
-        if args.split == "test":
+        if args.split == "test" and speaks:
             write_card(args.run, results)
+    if not speaks:
+        return
     if args.json:
         print(json.dumps(results))
     elif args.split == "test":
@@ -245,6 +251,7 @@ def build_parser() -> Parser:
         choices=("test", "validation", "probe"),
         help="which clips: of unseen subjects, of selecting ones, held out of training ones",
     )
+    cluster.add_arguments(p)
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved, or --corpus's")
     p.add_argument(
         "--corpus", choices=CORPORA, help="measure on another corpus, on the emotions both have"

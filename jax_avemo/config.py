@@ -38,8 +38,16 @@ def accelerator_present() -> bool:
         "jax_cuda12_plugin", "jax_cuda13_plugin"
     )
     rocm = Path("/dev/kfd").exists() and installed("jax_rocm60_plugin", "jax_rocm7_plugin")
-    tpu = installed("libtpu") and (any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists())
-    return gpu or rocm or tpu
+    return gpu or rocm or tpu_present()
+
+
+def tpu_present() -> bool:
+    """Whether JAX would find a TPU here, told likewise."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and "tpu" not in platforms.split(","):
+        return False
+    there = any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists()
+    return importlib.util.find_spec("libtpu") is not None and there
 
 
 def make_config(

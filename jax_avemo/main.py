@@ -8,6 +8,7 @@ import argparse
 import errno
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jax_avemo import cluster
 from jax_avemo import config as settings
 from jax_avemo.arguments import Parser, one_line
 from jax_avemo.errors import UserError
@@ -39,26 +41,56 @@ examples:
 """
 
 
+def tell(message: str) -> None:
+    """Say something that is said once, however many processes the run has."""
+    from jax_avemo.training import hosts
+
+    if hosts.is_first():
+        say(message)
+
+
 def guarded(work: Callable[[], None]) -> int:
     """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its every default
     try:
         work()
-    except UserError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if (code := report(error)) is None:
+            raise
+        return code
+    return 0
+
+
+def report(error: BaseException) -> int | None:
+    """Say a user's mistake or an interruption in one line. Its exit code; None = it is neither."""
+    code = getattr(error, "exit_code", None)  # training's Interrupted has one
+    if isinstance(error, KeyboardInterrupt):
+        say("interrupted; the same command goes on from what is finished")
+        return code or 130
+    if isinstance(error, UserError):
         say(f"error: {one_line(str(error))}")
         return 1
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on from what is finished")
-        return 130
-    except OSError as error:
+    if isinstance(error, OSError):
         say(f"error: {one_line(_told(error))}")
         return 1
-    except Exception as error:
-        if (code := getattr(error, "exit_code", None)) is None:  # training's Interrupted
-            raise
+    if code is not None:
         say(str(error))
-        return int(code)
-    return 0
+    return code
+
+
+@contextmanager
+def together(args: argparse.Namespace) -> Iterator[bool]:
+    """Be one of several processes, where flags or the cluster say so; whether it is the first."""
+    given = (args.coordinator, args.process_count, args.process_index)
+    found = cluster.find_cluster(*given, os.environ, tpu=settings.tpu_present())
+    if found is None:
+        yield True
+        return
+    from jax_avemo.training import hosts
+
+    with hosts.joined(found, report):
+        tell(f"this is process 0 of {hosts.count()} (found by {found.found_by})")
+        yield hosts.is_first()
 
 
 def _told(error: OSError) -> str:
@@ -74,9 +106,9 @@ def own_run(run: Path) -> Iterator[None]:
 
     Of the processes of one run over several hosts the first holds it for all.
     """
-    import jax
+    from jax_avemo.training import hosts
 
-    if not run.is_dir() or jax.process_index():
+    if not run.is_dir() or not hosts.is_first():
         yield
         return
     with locked(run, f"another process is at work in {run}: wait for it, end it, or use another"):
@@ -94,6 +126,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME)"
     )
+    cluster.add_arguments(parser)
 
 
 def read_config(args: argparse.Namespace, rest: Sequence[str]) -> ConfigDict:
@@ -108,23 +141,22 @@ def read_config(args: argparse.Namespace, rest: Sequence[str]) -> ConfigDict:
 
 def announce(config: ConfigDict, run: Path) -> None:
     """The first lines: what runs, at which size, and how to get another."""
-    say(f"jax_avemo: experiment '{config.name}' at size '{config.size}', run directory {run}")
+    tell(f"jax_avemo: experiment '{config.name}' at size '{config.size}', run directory {run}")
     if config.size == "cpu" and not settings.accelerator_present():
-        say(
+        tell(
             "no accelerator found, so the 'cpu' size was taken: the same blocks, fewer and "
             "narrower. The method as written: --config=FILE:full"
         )
     if config.split.protocol == "leaky" or config.evaluate.select == "test":
-        say(
+        tell(
             "warning: this protocol lets the test subjects into training or selection; it exists "
             "to reproduce published figures, and its numbers are marked as not honest"
         )
 
 
-def ensure_clips(config: ConfigDict) -> Any:
-    """The prepared clips of the config's corpus; made when they are not there."""
+def ensure_clips(config: ConfigDict) -> None:
+    """The prepared clips of the config's corpus are made when they are not there."""
     from jax_avemo.data.clip import ClipOptions
-    from jax_avemo.data.clips.clips_dataset_builder import read_clips
     from jax_avemo.data.prepare import prepare
 
     data = config.data
@@ -144,13 +176,12 @@ def ensure_clips(config: ConfigDict) -> Any:
     )
     folder = settings.data_dir(config)
     if source is None:
-        return read_clips(folder)
+        return
     summary = prepare(data.corpus, source, folder, options, workers=data.workers or None)
     for note in summary.notes:
         say(f"note: {note}")
     if summary.rejected:
         say(f"{summary.rejected} files were refused; why stands in {folder / 'rejects.csv'}")
-    return read_clips(folder)
 
 
 def clips_of_another(
@@ -202,10 +233,12 @@ def claim_run(run: Path, config: ConfigDict) -> None:
                 f"{path} is damaged ({error}); delete it and {run / 'checkpoints'}, or give "
                 "another --workdir"
             ) from error
+        # A field that is younger than the run has its default there.
+        theirs = settings.to_dict(settings.from_dict(theirs))
         for field, value in ours.items():
-            if field not in _FREE_FIELDS and theirs.get(field) != value:
+            if field not in _FREE_FIELDS and theirs[field] != value:
                 raise UserError(
-                    f"{run} was made by another config: {field} is {theirs.get(field)!r} there "
+                    f"{run} was made by another config: {field} is {theirs[field]!r} there "
                     f"and {value!r} here; give another --workdir or delete it"
                 )
     elif (run / "checkpoints").exists():
@@ -214,15 +247,31 @@ def claim_run(run: Path, config: ConfigDict) -> None:
         write_json(path, ours)
 
 
+def same_everywhere(config: ConfigDict, run: Path) -> None:
+    """Refuse to be one process of another experiment than process 0's."""
+    from jax_avemo.training import hosts
+
+    ours = settings.to_dict(config) | {"--workdir": str(run)}
+    for field, value in hosts.from_first(lambda: ours).items():
+        if ours[field] != value:
+            raise UserError(
+                f"process {hosts.index()} was started with {field}={ours[field]!r}, process 0 "
+                f"with {value!r}; give all the same command"
+            )
+
+
 def train_run(config: ConfigDict, run: Path) -> None:
     """Clips, split, training: everything up to the last checkpoint."""
+    from jax_avemo.data.clips.clips_dataset_builder import read_clips
     from jax_avemo.data.folds import split_clips
     from jax_avemo.evaluation.evaluate import make_validation
-    from jax_avemo.training import loop
+    from jax_avemo.training import hosts, loop
     from jax_avemo.training.devices import keep_compiled_programs
 
-    claim_run(run, config)
-    clips = ensure_clips(config)
+    same_everywhere(config, run)
+    hosts.from_first(lambda: claim_run(run, config))
+    hosts.from_first(lambda: ensure_clips(config))
+    clips = read_clips(settings.data_dir(config))
     keep_compiled_programs(config.train.compilation_cache)
     split = split_clips(
         clips.labels,
@@ -233,8 +282,9 @@ def train_run(config: ConfigDict, run: Path) -> None:
         seed=config.split.seed,
         probe_share=config.split.probe_share,
     )
-    write_json(run / "split.json", split.to_json())
-    say(
+    if hosts.is_first():
+        write_json(run / "split.json", split.to_json())
+    tell(
         f"subjects: {len(split.train_subjects)} train, {len(split.validation_subjects)} select, "
         f"{len(split.test_subjects)} test; clips: {len(split.train)} train, {len(split.probe)} "
         f"held out for probes, {len(split.validation)} select, {len(split.test)} test"
@@ -291,12 +341,14 @@ def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
         train_run(config, run)
         from jax_avemo.evaluation.card import write_card
         from jax_avemo.evaluation.evaluate import evaluate_run, load_finished
+        from jax_avemo.training import hosts
 
-        results = load_finished(run)
+        results = hosts.from_first(lambda: load_finished(run))
         if results is None:
             results = evaluate_run(run)
-        write_card(run, results)
-    say(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+        if hosts.is_first():
+            write_card(run, results)
+    tell(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
     return results
 
 
@@ -336,11 +388,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
 
     def work() -> None:
-        config = read_config(args, rest)
-        run = args.workdir or Path("runs") / config.name
-        results = run_experiment(config, run)
-        print(table(results))
-        print(where(run, config))
+        with together(args) as speaks:
+            config = read_config(args, rest)
+            run = args.workdir or Path("runs") / config.name
+            results = run_experiment(config, run)
+            if speaks:
+                print(table(results))
+                print(where(run, config))
 
     return guarded(work)
 

@@ -21,10 +21,13 @@ class Progress:
     ...         progress.advance(found=0.98)
 
     On a terminal it is one live line; in a log it is a plain line every 15 seconds and a last one.
+    `shown` False: nothing is printed (another process of the run does it).
     """
 
-    def __init__(self, total: int, label: str, *, unit: str, start: int = 0) -> None:
-        self.total, self.label, self.unit = total, label, unit
+    def __init__(
+        self, total: int, label: str, *, unit: str, start: int = 0, shown: bool = True
+    ) -> None:
+        self.total, self.label, self.unit, self.shown = total, label, unit, shown
         self.done, self._start = start, start
         self._fields: dict[str, Any] = {}
         self._began = self._printed = time.monotonic()
@@ -32,7 +35,7 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> "Progress":
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
@@ -87,6 +90,8 @@ class Progress:
 
     def _print_line(self) -> None:
         self._printed = time.monotonic()
+        if not self.shown:
+            return
         elapsed = self._printed - self._began
         worked = self.done - self._start
         left = f"{elapsed / worked * (self.total - self.done):.0f} s left" if worked else "starting"

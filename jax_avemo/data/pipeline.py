@@ -205,6 +205,23 @@ class _TrainingRow(grain.transforms.RandomMap):
         )
 
 
+class _HostShare(grain.MapDataset):
+    """Of every `batch_size` elements the `count` from `begin` on: one host's piece of the batch."""
+
+    def __init__(self, parent: grain.MapDataset, batch_size: int, begin: int, count: int) -> None:
+        super().__init__(parent)
+        self._batch_size, self._begin, self._count = batch_size, begin, count
+
+    def __len__(self) -> int:
+        return len(self.parents[0]) // self._batch_size * self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, position = divmod(index, self._count)
+        return self.parents[0][batch * self._batch_size + self._begin + position]
+
+
 def training_batches(
     clips: Sequence[Clip],
     rows: Sequence[int],
@@ -240,8 +257,10 @@ def training_batches(
         .repeat(None)
         .random_map(_TrainingRow(clips, partners, options, index, variation), seed=seed + 1)
     )
-    dataset = dataset[process_index::process_count]
-    dataset = dataset.batch(batch_size // process_count, drop_remainder=True)
+    # The order of rows within the global batch is that of one host, and with it their dropout.
+    local = batch_size // process_count
+    dataset = _HostShare(dataset, batch_size, process_index * local, local)
+    dataset = dataset.batch(local, drop_remainder=True)
     reading = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
     return iter(dataset[start_step:].to_iter_dataset(reading))
 

@@ -23,7 +23,7 @@ from jax_avemo.files import atomic_path, write_atomic, write_json
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
 from jax_avemo.schema import UNKNOWN, Batch
-from jax_avemo.training import build, checkpoint, devices, loop
+from jax_avemo.training import build, checkpoint, devices, hosts, loop
 from jax_avemo.training.step import make_evaluation_step
 
 EMBEDDINGS_NAME = "embeddings.npz"
@@ -66,13 +66,13 @@ def make_predict(
             inputs,
             index,
             batch_size=batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=hosts.index(),
+            process_count=hosts.count(),
         )
         batches = batches if change is None else map(change, batches)
         found: list[dict[str, np.ndarray]] = []
         if label:
-            with Progress(len(rows), label, unit="clips") as progress:
+            with Progress(len(rows), label, unit="clips", shown=hosts.is_first()) as progress:
                 for batch in batches:
                     found.append(_run(step, variables, batch, mesh))
                     progress.advance(min(batch_size, len(rows) - progress.done))
@@ -168,10 +168,12 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
             seed=trained.config.seed,
         )
         parts = [("train", train_rows), ("probe", probe_rows), ("test", rows)]
-        write_embeddings(run / EMBEDDINGS_NAME, clips, parts, learnt, outputs)
+        if hosts.is_first():
+            write_embeddings(run / EMBEDDINGS_NAME, clips, parts, learnt, outputs)
     suffix = "" if part == "test" else f"-{part}"
-    write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
-    write_json(run / f"results{suffix}.json", results)
+    if hosts.is_first():
+        write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
+        write_json(run / f"results{suffix}.json", results)
     return results
 
 
@@ -225,7 +227,8 @@ def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> dict[str,
         seed=config.seed,
         samples=config.evaluate.bootstrap,
     )
-    write_json(run / "results-robustness.json", results)
+    if hosts.is_first():
+        write_json(run / "results-robustness.json", results)
     return results
 
 
@@ -291,7 +294,9 @@ def calibrate(
         change = calibration.only(name)
         found = predict(trained.variables, rows, f"calibrating {name}", change=change)
         fits[name] = calibration.fit_temperature(found["probabilities"], labels)
-    record = calibration.write_calibration(trained.run, trained.step, fits)
+    record = hosts.from_first(
+        lambda: calibration.write_calibration(trained.run, trained.step, fits)
+    )
     before = test_outputs["probabilities"]
     after = calibration.apply_temperature(before, next(iter(fits.values())).temperature)
     ece = metrics.expected_calibration_error

@@ -19,8 +19,12 @@ def keep_compiled_programs(folder: str) -> None:
 
 
 def data_mesh() -> Mesh:
-    """All devices of all hosts along one axis, `data`."""
-    return Mesh(np.array(jax.devices()), ("data",))
+    """All devices of all hosts along one axis, `data`, those of a host side by side.
+
+    `data.pipeline` relies on that order: a host's rows are one piece of the batch.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -39,12 +43,21 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
-def check_batch_size(name: str, batch_size: int, mesh: Mesh) -> None:
-    """Refuse a batch that the devices can't share equally."""
-    if batch_size % mesh.size:
+def check_batch_size(name: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
+    """Refuse a batch that the devices can't share equally, or not in so many parts."""
+    if batch_size % (mesh.size * parts):
+        several = f" in {parts} parts (train.accumulate)" if parts > 1 else ""
         raise UserError(
-            f"{name}={batch_size} can't be shared by {mesh.size} devices; use a multiple of that"
+            f"{name}={batch_size} can't be shared by {mesh.size} devices{several}; use a multiple "
+            f"of {mesh.size * parts}"
         )
+    if len({sum(d.process_index == p for d in mesh.devices.flat) for p in processes(mesh)}) > 1:
+        raise UserError("the hosts of a run must have equally many devices; see docs/hosts.md")
+
+
+def processes(mesh: Mesh) -> set[int]:
+    """The processes whose devices are in the mesh."""
+    return {device.process_index for device in mesh.devices.flat}
 
 
 def describe() -> str:

@@ -18,7 +18,7 @@ from jax_avemo.data.pipeline import LabelIndex, check_stored, training_batches
 from jax_avemo.errors import UserError
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
-from jax_avemo.training import build, checkpoint
+from jax_avemo.training import build, checkpoint, hosts
 from jax_avemo.training.devices import check_batch_size, data_mesh, place_batch
 from jax_avemo.training.metrics_log import MetricsLog
 from jax_avemo.training.state import evaluated_variables, prepare_state
@@ -29,7 +29,7 @@ MOST_SKIPPED = 20
 """Training stops when this many steps in all had a gradient that is not finite."""
 
 
-class Interrupted(Exception):
+class Interrupted(hosts.StoppedTogether):
     """SIGINT or SIGTERM came; the state was saved first."""
 
     def __init__(self, signal_number: int, step: int) -> None:
@@ -64,7 +64,7 @@ def train(
     inputs = build.build_inputs(config, training=True)
     check_stored(clips.frame_size, inputs)
     mesh = data_mesh()
-    check_batch_size("train.batch_size", config.train.batch_size, mesh)
+    check_batch_size("train.batch_size", config.train.batch_size, mesh, config.train.accumulate)
     rows = rows_of(clips, split.train)
     if len(rows) < config.train.batch_size:
         raise UserError(
@@ -103,19 +103,20 @@ def train(
         batch_size=config.train.batch_size,
         seed=config.seed,
         start_step=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=hosts.index(),
+        process_count=hosts.count(),
     )
     key = jax.random.key(config.seed)
     evaluate = make_evaluate(model, mesh, index)
     total = schedule.total_steps
     with (
-        MetricsLog(run / "metrics.jsonl", keep_through=start) as log,
+        MetricsLog(run / "metrics.jsonl" if hosts.is_first() else None, start) as log,
         Progress(
             total * config.train.batch_size,
             "training",
             unit="clips",
             start=start * config.train.batch_size,
+            shown=hosts.is_first(),
         ) as progress,
         _signals() as came,
     ):
@@ -130,16 +131,17 @@ def train(
                 _stop_if_not_finite(values, step)
                 progress.advance(0, **_shown(values))
             progress.advance(config.train.batch_size)
+            stop = hosts.agreed_signal(came, step)
             if step % schedule.steps_between_evaluations == 0 or step == total:
                 found = evaluate(evaluated_variables(state))
                 log.write(step, "validation", found)
                 progress.advance(0, uar=found["uar"])
                 checkpoint.save(manager, step, state, about | {"validation": found}, found["uar"])
-            elif came:
+            elif stop:
                 checkpoint.save(manager, step, state, about, None)
-            if came and step < total:
+            if stop and step < total:
                 checkpoint.finish(manager)
-                raise Interrupted(came[0], step)
+                raise Interrupted(stop, step)
     checkpoint.finish(manager)
     manager.close()
 

@@ -13,9 +13,16 @@ from jax_avemo.files import names_full_disk, write_atomic
 
 
 class MetricsLog:
-    """Appends lines; on opening it drops lines after `keep_through` and any half-written one."""
+    """Appends lines; on opening it drops lines after `keep_through` and any half-written one.
 
-    def __init__(self, path: Path, keep_through: int) -> None:
+
+    Of the processes of a run one has a path; to the others None, and nothing is written.
+    """
+
+    def __init__(self, path: Path | None, keep_through: int) -> None:
+        self._file = None
+        if path is None:
+            return
         kept = [line for step, line in _whole_lines(path) if step <= keep_through]
         write_atomic(path, b"".join(kept))
         self._folder = path.parent
@@ -26,6 +33,8 @@ class MetricsLog:
         numbers = {name: float(value) for name, value in values.items()}
         clean = {k: v if math.isfinite(v) else None for k, v in sorted(numbers.items())}
         line = json.dumps({"step": step, "kind": kind, **clean}, allow_nan=False)
+        if self._file is None:
+            return
         left = memoryview(line.encode() + b"\n")
         with names_full_disk(self._folder):
             while left:  # a disk that fills takes a part, and fails only when asked again
@@ -40,7 +49,8 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _whole_lines(path: Path) -> list[tuple[int, bytes]]:

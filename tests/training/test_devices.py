@@ -90,5 +90,5 @@ def test_both_steps_lower_for_other_platforms(platform):
 
 
 def test_a_batch_the_devices_cannot_share_is_refused():
-    with pytest.raises(UserError, match="use a multiple of that"):
+    with pytest.raises(UserError, match="use a multiple of 2"):
         devices.check_batch_size("train.batch_size", 3, devices.data_mesh())

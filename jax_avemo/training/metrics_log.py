@@ -15,7 +15,6 @@ from jax_avemo.files import names_full_disk, write_atomic
 class MetricsLog:
     """Appends lines; on opening it drops lines after `keep_through` and any half-written one.
 
-
     Of the processes of a run one has a path; to the others None, and nothing is written.
     """
 

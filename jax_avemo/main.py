@@ -247,19 +247,6 @@ def claim_run(run: Path, config: ConfigDict) -> None:
         write_json(path, ours)
 
 
-def same_everywhere(config: ConfigDict, run: Path) -> None:
-    """Refuse to be one process of another experiment than process 0's."""
-    from jax_avemo.training import hosts
-
-    ours = settings.to_dict(config) | {"--workdir": str(run)}
-    for field, value in hosts.from_first(lambda: ours).items():
-        if ours[field] != value:
-            raise UserError(
-                f"process {hosts.index()} was started with {field}={ours[field]!r}, process 0 "
-                f"with {value!r}; give all the same command"
-            )
-
-
 def train_run(config: ConfigDict, run: Path) -> None:
     """Clips, split, training: everything up to the last checkpoint."""
     from jax_avemo.data.clips.clips_dataset_builder import read_clips
@@ -268,7 +255,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     from jax_avemo.training import hosts, loop
     from jax_avemo.training.devices import keep_compiled_programs
 
-    same_everywhere(config, run)
+    hosts.check_same(settings.to_dict(config) | {"--workdir": str(run)})
     hosts.from_first(lambda: claim_run(run, config))
     hosts.from_first(lambda: ensure_clips(config))
     clips = read_clips(settings.data_dir(config))

@@ -75,6 +75,16 @@ def from_first(work: Callable[[], T]) -> T:
     return json.loads(_wait_for(key))
 
 
+def check_same(settings: dict[str, Any]) -> None:
+    """Refuse to be one process of another experiment than process 0's (settings: JSON values)."""
+    for name, value in from_first(lambda: settings).items():
+        if settings[name] != value:
+            raise UserError(
+                f"process {index()} was started with {name}={settings[name]!r}, process 0 "
+                f"with {value!r}; give all the same command"
+            )
+
+
 def agreed_signal(came: list[int], step: int) -> int:
     """The signal all processes stop for after this step, 0 = none.
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 import unicodedata
 from pathlib import Path
 
@@ -15,7 +16,6 @@ MANIFEST_NAME = "manifest.csv"
 _NEEDED = ("path", "emotion", "subject")
 _KNOWN = frozenset({*_NEEDED, "start", "end", "sex", "content", "intensity", "take"})
 _SEXES = {"f": "female", "female": "female", "m": "male", "male": "male", "": ""}
-_MAX_BYTES = 256 << 20
 
 
 def scan_manifest(source: Path) -> Scan:
@@ -49,7 +49,7 @@ def scan_manifest(source: Path) -> Scan:
 def _read_rows(table: Path) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     """(which line, column -> text) of every line that is not empty, and the unknown columns."""
     try:
-        text = read_small(table, _MAX_BYTES).decode("utf-8-sig")
+        text = read_small(table, limit=256 << 20).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{table} is not UTF-8: save it as 'CSV UTF-8'") from error
     heading = text.split("\n", 1)[0]
@@ -112,8 +112,8 @@ def _seconds(row: dict[str, str], name: str, where: str) -> float | None:
 
 def _find(folder: Path, text: str) -> Path:
     """The listed file. Systems write letters with accents, and the slash, in two ways."""
-    spellings = [text, text.replace("\\", "/")]
-    spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
+    plain = text.replace("\\", "/")
+    spellings = [text, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]
     paths = [folder / spelling for spelling in spellings]
-    found = (path for path in paths if path.exists() or locate(path) is not None)
+    found = (path for path in paths if os.path.lexists(path) or locate(path) is not None)
     return next(found, paths[0])

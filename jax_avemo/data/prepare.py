@@ -33,7 +33,7 @@ from jax_avemo.data.summary import (
 )
 from jax_avemo.errors import UserError
 from jax_avemo.files import locked, write_atomic, write_json
-from jax_avemo.media.archives import file_state, locate, unpack
+from jax_avemo.media.archives import ArchiveError, file_state, locate, unpack
 from jax_avemo.media.faces import FaceDetector
 from jax_avemo.media.sandbox import run_isolated
 from jax_avemo.progress import Progress
@@ -99,8 +99,8 @@ def _source_fingerprint(recording: Recording) -> str:
     known = [dataclasses.astuple(recording.labels), recording.start, recording.end]
     for path in (recording.path, recording.sound):
         if path is not None:
-            state: tuple[int, int] | None = None  # a broken link: rejected when it is its turn
-            with contextlib.suppress(FileNotFoundError):
+            state: tuple[int, int] | None = None  # rejected when it is its turn
+            with contextlib.suppress(OSError, ValueError, ArchiveError):
                 state = file_state(path)
             known.append(state)
     return _digest(known)

@@ -97,7 +97,7 @@ def test_other_encodings_and_missing_tables_are_said(tmp_path):
 
 
 def test_parts_of_files_become_clips(tmp_path, media):
-    lay(tmp_path / "in", {"Zoë 1/one session.mp4": media["ravdess.mp4"]})
+    lay(tmp_path / "in", {"Zoë 1/one session.mp4": media["ravdess.mp4"], "broken.zip": b"PK"})
     pack(tmp_path / "in/more.zip", {"a.avi": media["enterface.avi"]})
     table(
         tmp_path / "in",
@@ -105,13 +105,22 @@ def test_parts_of_files_become_clips(tmp_path, media):
         "Zoë 1/one session.mp4,joy,Zoë,0,0.4,f,hello\n"
         "Zoë 1/one session.mp4,dread,Zoë,0.4,1,f,bye\n"
         "more.zip/a.avi,joy,Ann,,,f,hello\n"
-        "gone.mp4,joy,Ann,,,f,hello\n",
+        "gone.mp4,joy,Ann,,,f,hello\n"
+        "broken.zip/a.mp4,joy,Ann,,,f,hello\n"
+        "more.zip/b.mp4,joy,Ann,,,f,hello\n"
+        "manifest.csv/a.mp4,joy,Ann,,,f,hello\n"
+        f"{'x' * 300}.mp4,joy,Ann,,,f,hello\n",
     )
     summary = prepare("folder", tmp_path / "in", tmp_path / "clips", OPTIONS, workers=1)
     assert (summary.clips, summary.subjects) == (3, 2)
-    assert [(reject.path, reject.reason) for reject in summary.rejects] == [
-        ("gone.mp4", "no such file")
-    ]
+    reasons = {reject.path[:16]: reject.reason for reject in summary.rejects}
+    assert reasons.pop("x" * 16).startswith("failed (OSError: ")
+    assert reasons == {
+        "broken.zip/a.mp4": "is no zip archive that can be read",
+        "gone.mp4": "no such file",
+        "manifest.csv/a.m": "no such file",
+        "more.zip/b.mp4": "no such file",
+    }
     clips = read_clips(tmp_path / "clips")
     found = {clip.labels.key: (clip.labels.statement, len(clip.frames)) for clip in clips}
     assert found == {

@@ -180,6 +180,39 @@ def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError("something here will not work; the lines marked 'bad' say what to do")
 
 
+def _predict(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.inference.files import as_json_line, predict_files, summary
+    from jax_avemo.inference.predict import load
+
+    model = load(args.run)
+    say(f"run {model.facts.run}, network '{model.facts.name}' of size '{model.facts.size}'")
+    if model.warning:
+        say(f"warning: {model.warning}")
+    failed = 0
+    for result in predict_files(
+        model,
+        args.files,
+        args.out,
+        hop_seconds=args.hop,
+        max_faces=args.max_faces,
+        annotate=args.annotate,
+    ):
+        if result.error:
+            failed += 1
+            say(f"error: {result.error}")
+        if result.prediction is None:
+            continue
+        if args.json:
+            print(as_json_line(result.prediction), flush=True)
+            continue
+        warning = f" ({model.warning})" if model.warning else ""
+        print(f"{result.path}{warning}")
+        print("\n".join(f"  {line}" for line in summary(result.prediction)))
+        print(f"  written: {', '.join(map(str, result.written))}", flush=True)
+    if failed:
+        raise UserError(f"{failed} of {len(args.files)} files could not be judged whole")
+
+
 def build_parser() -> Parser:
     """Every command and its arguments; docs/cli.md is made from it."""
     parser = Parser(
@@ -293,6 +326,15 @@ def build_parser() -> Parser:
         help="run this fold (several times: these); the record is marked exploratory",
     )
     p.add_argument("--json", action="store_true", help="print the record as JSON")
+
+    p = command("predict", "what a network sees and hears in your own films, and when", _predict)
+    p.add_argument("files", type=Path, nargs="+", metavar="FILE", help="film, sound or picture")
+    p.add_argument("--run", type=Path, help="run directory (default: newest finished below runs/)")
+    p.add_argument("--out", type=Path, default=Path("predictions"), help="folder for the results")
+    p.add_argument("--hop", type=float, default=1.0, help="seconds from window to window")
+    p.add_argument("--max-faces", type=int, default=4, help="followed at once")
+    p.add_argument("--annotate", action="store_true", help="also draw an mp4, sound kept")
+    p.add_argument("--json", action="store_true", help="print one JSON object a file")
 
     p = command("doctor", "look whether this machine can do the work, and say what to do", _doctor)
     p.add_argument("--json", action="store_true", help="print the findings as one JSON object")

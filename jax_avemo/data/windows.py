@@ -126,7 +126,7 @@ class WindowMaker:
             self._last_end = start + self._options.window_seconds
             yield self.cut(start, self._last_end)
             self._next = start + self._options.hop_seconds
-            self.forget(self._next)
+            self.forget(start)  # the last window of a film may begin before the next one's turn
 
     def finish(self, duration: float) -> Iterator[Window]:
         """The rest of a film of `duration` seconds: a last window that ends with it."""

@@ -46,10 +46,8 @@ class Live:
           samples: the next ones.
           start: time of the first of them, seconds; None = right after the last.
         """
-        if samples.dtype != np.int16:
-            samples = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
         first = round((self.maker.audio_end if start is None else start) * AUDIO_SAMPLE_RATE)
-        self.maker.add_sound(SoundPiece(first, samples))
+        self.maker.add_sound(SoundPiece(first, as_int16(samples)))
         self.maker.forget(self._start())
 
     def estimate(self) -> list[Judgement]:
@@ -65,3 +63,12 @@ class Live:
         """Where the last window begins, seconds."""
         end = max(self.maker.video_end, self.maker.audio_end)
         return max(0.0, end - self._window_seconds)
+
+
+def as_int16(
+    samples: Int16[np.ndarray, " N"] | Float[np.ndarray, " N"],
+) -> Int16[np.ndarray, " N"]:
+    """Sound as it is stored; floats are in [-1, 1]."""
+    if samples.dtype == np.int16:
+        return samples
+    return np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)

@@ -35,13 +35,13 @@ from jax_avemo.errors import UserError
 from jax_avemo.evaluation.calibration import read_temperatures
 from jax_avemo.evaluation.trained import Trained, load_run
 from jax_avemo.inference.collect import Collected
-from jax_avemo.inference.live import Live
+from jax_avemo.inference.live import Live, as_int16
 from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
-from jax_avemo.media.decode import MediaError
+from jax_avemo.media.decode import MediaError, TimedFrame
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
-from jax_avemo.media.stream import MAX_SECONDS
+from jax_avemo.media.stream import MAX_SECONDS, SoundPiece
 from jax_avemo.training import build
 from jax_avemo.training.devices import keep_compiled_programs
 
@@ -216,7 +216,7 @@ class Model:
         Raises:
           UserError: neither frames nor sound that this network reads; frames without times.
         """
-        live = self.live(hop_seconds=hop_seconds, max_faces=max_faces)
+        maker = WindowMaker(self._options(hop_seconds, max_faces))
         if frames is not None:
             if times is None or len(times) != len(frames):
                 raise UserError("frames need as many times, in seconds")
@@ -227,8 +227,7 @@ class Model:
         if not set(there) & set(self.facts.modalities):
             raise UserError(f"this network reads {' and '.join(self.facts.modalities)}: give some")
         if sound is not None and "audio" in self.facts.modalities:
-            live.add_sound(sound)
-        maker = live.maker
+            maker.add_sound(SoundPiece(0, as_int16(sound)))
         shown = () if frames is None or times is None else zip(times, frames, strict=True)
         duration = maker.audio_end
         if times is not None and len(times):
@@ -237,7 +236,7 @@ class Model:
         def windows() -> Iterator[Window]:
             for time, image in shown if "video" in self.facts.modalities else ():
                 yield from maker.due(float(time))
-                live.add_frame(float(time), image)
+                maker.add_frame(TimedFrame(float(time), np.ascontiguousarray(image)))
             yield from maker.finish(duration)
 
         collected = Collected()

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,13 @@ from jax_avemo.errors import UserError
 from jax_avemo.files import write_atomic
 from jax_avemo.media import sandbox
 from jax_avemo.media.decode import MediaError
-from jax_avemo.media.sandbox import IsolatedWorker, Limits, run_isolated
+from jax_avemo.media.sandbox import (
+    IsolatedError,
+    IsolatedWorker,
+    Limits,
+    run_isolated,
+    stream_isolated,
+)
 
 LIMITS = Limits(cpu_seconds=1, memory_bytes=2 << 30)
 
@@ -183,3 +190,40 @@ def test_a_worker_answers_again_after_an_error_and_after_its_death():
         assert worker.answer("echo") == act("echo")
     finally:
         worker.close()
+
+
+def stream(task: str):
+    if task == "pieces":
+        for size in range(3):
+            yield b"\x00" * size * 100_000
+        return
+    yield b"first"
+    yield act(task).ljust(1)
+
+
+def taken(task: str, **limits) -> tuple[list[bytes], str]:
+    found: list[bytes] = []
+    try:
+        for piece in stream_isolated(stream, task, limits=replace(LIMITS, **limits)):
+            found.append(piece)
+    except IsolatedError as error:
+        return found, str(error)
+    return found, ""
+
+
+def test_a_stream_gives_its_pieces_in_order():
+    assert taken("pieces") == ([b"", b"\x00" * 100_000, b"\x00" * 200_000], "")
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        ("media", "has no picture"),
+        ("die", "crashed the decoder (SIGKILL)"),
+        ("memory", "needs more than 2.0 GB of memory"),
+        ("sleep", "took more than 1 s"),
+    ],
+)
+def test_a_stream_that_breaks_gives_what_came_before_and_the_reason(task, says):
+    limits = {"seconds": 1.0} if task == "sleep" else {}
+    assert taken(task, **limits) == ([b"first"], says)

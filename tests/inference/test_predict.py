@@ -94,7 +94,7 @@ def test_arrays_in_memory_are_judged_as_the_file_is(model, film, predicted):
     assert [w.modalities for w in heard.windows] == [("audio",)]
     assert any("no picture" in note for note in heard.notes)
     with pytest.raises(UserError, match="as many times"):
-        model.predict_arrays(images, times[:3])
+        model.predict_arrays(images)
     with pytest.raises(UserError, match="give some"):
         model.predict_arrays()
 

@@ -1,6 +1,6 @@
 """What one recurrent cell remembers of two aligned sequences: the dual-sequence LSTM."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -149,6 +149,19 @@ def scan_dual_lstm(
     return jnp.concatenate(outputs, axis=-1)
 
 
+def run_steps(
+    cell: Callable[[Any, int], tuple[Any, Float[Array, "B H"]]],
+    carry: Any,
+    steps: int,
+    backward: bool,
+) -> Float[Array, "B S H"]:
+    """`cell(carry, step)` for every step in its order, written out; outputs by step."""
+    outputs: list[Any] = [None] * steps
+    for step in reversed(range(steps)) if backward else range(steps):
+        carry, outputs[step] = cell(carry, step)
+    return jnp.stack(outputs, axis=1)
+
+
 class DualLSTMCell(nn.Module):
     """Owns what `dual_lstm_cell` needs in every step."""
 
@@ -203,6 +216,16 @@ class DualLSTMDirection(nn.Module):
             "missing_audio": self.param("missing_audio", zeros, (audio.shape[-1],)),
         }
         projected = project(params, video, audio, video_mask, audio_mask)
+        zeros_carry = jnp.zeros((video.shape[0], self.width), projected.dtype)
+        steps = video.shape[1]
+        if self.unroll >= steps > 1:
+            cell = DualLSTMCell(self.width, self.layer_norm, name="cell")
+            return run_steps(
+                lambda carry, s: cell(carry, projected[:, s], video_mask[:, s], audio_mask[:, s]),
+                (zeros_carry, zeros_carry),
+                steps,
+                self.backward,
+            )
         cell = nn.scan(
             DualLSTMCell,
             variable_broadcast="params",
@@ -212,7 +235,6 @@ class DualLSTMDirection(nn.Module):
             reverse=self.backward,
             unroll=self.unroll,
         )(self.width, self.layer_norm, name="cell")
-        zeros_carry = jnp.zeros((video.shape[0], self.width), projected.dtype)
         return cell((zeros_carry, zeros_carry), projected, video_mask, audio_mask)[1]
 
 
@@ -229,7 +251,9 @@ class DualLSTM(nn.Module):
     """Two cells with parameters of their own; outputs side by side, forward first."""
     layer_norm: bool = False
     unroll: int = 1
-    """Steps per iteration of the loop: 1 trains fastest, 16 predicts fastest (measured, CPU)."""
+    """Steps per iteration of the loop: 1 trains fastest, 16 predicts fastest (measured, CPU). With
+    all steps or more there is no loop in the program, which exporters need; parameters are the
+    same."""
 
     @nn.compact
     def __call__(

@@ -7,7 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jax_avemo.models.dual_lstm import Carry, forget_bias, normalise_blocks, orthogonal_blocks
+from jax_avemo.models.dual_lstm import (
+    Carry,
+    forget_bias,
+    normalise_blocks,
+    orthogonal_blocks,
+    run_steps,
+)
 
 
 def lstm_cell(
@@ -89,16 +95,27 @@ class SequenceLSTM(nn.Module):
         outputs = []
         for direction in ("forward", "backward") if self.bidirectional else ("forward",):
             projected = nn.Dense(4 * self.width, use_bias=False, name=f"{direction}_input")(x)
+            zeros = jnp.zeros((x.shape[0], self.width), projected.dtype)
+            steps, backward = x.shape[1], direction == "backward"
+            if self.unroll >= steps > 1:
+                one = LSTMCell(self.width, self.layer_norm, name=f"{direction}_cell")
+
+                def step(
+                    carry: Carry, s: int, one: LSTMCell = one, projected: Array = projected
+                ) -> tuple[Carry, Array]:
+                    return one(carry, projected[:, s], mask[:, s])
+
+                outputs.append(run_steps(step, (zeros, zeros), steps, backward))
+                continue
             cell = nn.scan(
                 LSTMCell,
                 variable_broadcast="params",
                 split_rngs={"params": False},
                 in_axes=1,
                 out_axes=1,
-                reverse=direction == "backward",
+                reverse=backward,
                 unroll=self.unroll,
             )(self.width, self.layer_norm, name=f"{direction}_cell")
-            zeros = jnp.zeros((x.shape[0], self.width), projected.dtype)
             outputs.append(cell((zeros, zeros), projected, mask)[1])
         return jnp.concatenate(outputs, axis=-1)
 

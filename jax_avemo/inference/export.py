@@ -1,0 +1,200 @@
+"""A trained network as one file for other programs: StableHLO or ONNX, weights inside."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation.calibration import read_temperatures
+from jax_avemo.evaluation.trained import Trained, load_run
+from jax_avemo.files import atomic_path, write_json
+from jax_avemo.inference.network import INPUTS, make_network
+from jax_avemo.inference.timeline import APPARENT, SYNTHETIC_WARNING
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
+from jax_avemo.training.state import example_batch
+
+EXPORT_SCHEMA_VERSION = 1
+ENDINGS = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+TOLERANCES = {"stablehlo": 1e-5, "onnx": 1e-4}
+"""How far a file's probabilities may be from the network's before it is refused."""
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""Which a StableHLO file runs on."""
+_MEANING = {
+    "video": "RGB face crops, aligned and resized as docs/predict.md says; padding is zeros",
+    "video_mask": "true = a real frame; all false = no picture",
+    "video_time": "seconds from the start of the window",
+    "audio": f"mono, {AUDIO_SAMPLE_RATE} Hz, in [-1, 1]; padding is zeros",
+    "audio_length": "real samples; 0 = no sound",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    description: Path
+    """JSON beside it: inputs, outputs, emotions, versions, what the network is not for."""
+    bytes: int
+    difference: float
+    """Largest difference of a probability from the network's, on random clips."""
+
+
+def export_run(run: Path, target: Path, form: str) -> Exported:
+    """Write the best network of `run` to `target`, and what it is to `target`.json.
+
+    Frames and sound as a `schema.Batch` has them come in, any number of rows; calibrated
+    probabilities and the embeddings z, z_e, z_i come out. The file is run once and compared with
+    the network before it takes its place.
+
+    Args:
+      run: directory of a trained run.
+      target: file to write.
+      form: "stablehlo" (read by `jax.export.deserialize`, without this package and without Flax)
+        or "onnx" (float32; needs the extra `onnx`).
+
+    Raises:
+      UserError: no such run or format, a missing package, a file that differs too much.
+    """
+    if form not in ENDINGS:
+        raise UserError(f"no format '{form}'; there are {', '.join(ENDINGS)}")
+    trained = load_run(run)
+    temperatures = read_temperatures(trained.run, trained.step)
+    # Without a loop: ONNX converters do not know Flax's, and it is faster.
+    steps = trained.config.model.lstm_steps
+    model = trained.model.clone(lstm_unroll=steps, dtype=jnp.float32)
+    network = make_network(model, temperatures or {})
+
+    def closed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return network(trained.variables, inputs)
+
+    example = random_inputs(trained, rows=3)
+    expected = {name: np.asarray(value) for name, value in jax.jit(closed)(example).items()}
+    with atomic_path(target) as temporary:
+        if form == "stablehlo":
+            temporary.write_bytes(to_stablehlo(closed, example))
+            found = run_stablehlo(temporary.read_bytes(), example)
+        else:
+            to_onnx(closed, example, tuple(expected), temporary)
+            found = run_onnx(temporary, example)
+        difference = max(float(np.abs(found[n] - expected[n]).max()) for n in ("probabilities",))
+        if not difference <= TOLERANCES[form]:
+            raise UserError(
+                f"the {form} file differs from the network by {difference:.1e} and was not kept; "
+                "please report it"
+            )
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    description = target.with_name(target.name + ".json")
+    write_json(
+        description,
+        {
+            "schema_version": EXPORT_SCHEMA_VERSION,
+            "file": target.name,
+            "sha256": digest,
+            "format": form,
+            "warning": SYNTHETIC_WARNING if trained.config.data.corpus == "demo" else None,
+            "meaning": APPARENT,
+            "calibrated": temperatures is not None,
+            "emotions": list(trained.index.emotions),
+            "inputs": describe(example, _MEANING),
+            "outputs": describe(expected, {}),
+            "run": {"name": trained.config.name, "step": trained.step},
+            "window_seconds": float(trained.config.input.audio_seconds),
+            "platforms": list(PLATFORMS) if form == "stablehlo" else ["onnxruntime"],
+            "jax": jax.__version__,
+            "largest_difference": difference,
+        },
+    )
+    return Exported(target, description, target.stat().st_size, difference)
+
+
+def random_inputs(trained: Trained, rows: int) -> dict[str, np.ndarray]:
+    """Inputs as a clip has them: the last row lacks the picture, the one before it the sound."""
+    rng = np.random.default_rng(0)
+    batch = example_batch(trained.config, rows, training=False)
+    inputs = {name: np.array(batch[name]) for name in INPUTS}
+    frames = inputs["video"].shape[1]
+    inputs["video"] = rng.integers(0, 256, inputs["video"].shape, dtype=np.uint8)
+    seconds = trained.config.input.audio_seconds
+    times = (np.arange(frames, dtype=np.float32) + 0.5) / frames * seconds
+    inputs["video_time"] = np.tile(times, (rows, 1)).astype(np.float32)
+    inputs["audio"] = (0.1 * rng.normal(size=inputs["audio"].shape)).astype(np.float32)
+    if rows > 2:
+        inputs["video_mask"][-1] = False
+        inputs["audio_length"][-2] = 0
+    return inputs
+
+
+def describe(arrays: Mapping[str, np.ndarray], meaning: Mapping[str, str]) -> dict[str, Any]:
+    """Shape (the rows are "batch") and type of every array, and what it is."""
+    return {
+        name: {"shape": ["batch", *value.shape[1:]], "dtype": str(value.dtype)}
+        | ({"meaning": meaning[name]} if name in meaning else {})
+        for name, value in arrays.items()
+    }
+
+
+def to_stablehlo(
+    function: Callable[[Mapping[str, Any]], dict[str, Any]], example: Mapping[str, np.ndarray]
+) -> bytes:
+    """The function for any number of rows on cpu, cuda and tpu, serialised by `jax.export`."""
+    from jax import export
+
+    (rows,) = export.symbolic_shape("batch")
+    shapes = {
+        name: jax.ShapeDtypeStruct((rows, *value.shape[1:]), value.dtype)
+        for name, value in example.items()
+    }
+    return bytes(export.export(jax.jit(function), platforms=PLATFORMS)(shapes).serialize())
+
+
+def run_stablehlo(data: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run a StableHLO file as any program can that has JAX alone."""
+    from jax import export
+
+    outputs = export.deserialize(bytearray(data)).call(dict(inputs))
+    return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def to_onnx(
+    function: Callable[[Mapping[str, Any]], dict[str, Any]],
+    example: Mapping[str, np.ndarray],
+    output_names: tuple[str, ...],
+    path: Path,
+) -> None:
+    """Write the function as ONNX for any number of rows, names as in `example`."""
+    try:
+        from jax2onnx import to_onnx as convert
+    except ImportError as error:
+        raise UserError(f"ONNX needs the extra: pip install 'jax_avemo[onnx]' ({error})") from error
+
+    def positional(*arrays: Any) -> tuple[Any, ...]:
+        outputs = function(dict(zip(example, arrays, strict=True)))
+        return tuple(outputs[name] for name in output_names)
+
+    shapes = [jax.ShapeDtypeStruct(("B", *v.shape[1:]), v.dtype) for v in example.values()]
+    convert(
+        positional,
+        inputs=shapes,
+        input_names=list(example),
+        output_names=list(output_names),
+        return_mode="file",
+        output_path=str(path),
+    )
+
+
+def run_onnx(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run an ONNX file on onnxruntime's CPU provider."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))

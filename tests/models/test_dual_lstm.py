@@ -147,6 +147,19 @@ def test_nn_scan_lax_scan_and_a_python_loop_agree(kind, sequences, request):
     np.testing.assert_allclose(jnp.concatenate(looped, -1), trained, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["plain", "normalised"])
+def test_written_out_without_a_loop_it_is_the_same(kind, sequences, request):
+    variables, apply = request.getfixturevalue(kind)
+    module = DualLSTM(H, layer_norm=kind == "normalised", unroll=S)
+    written = jax.jit(module.apply)
+    np.testing.assert_allclose(
+        written(variables, *sequences), apply(variables, *sequences), atol=1e-6
+    )
+    assert "while" not in str(written.lower(variables, *sequences).as_text())
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *sequences)
+    assert jax.tree.structure(shapes) == jax.tree.structure(variables)
+
+
 def test_both_scans_have_the_same_gradients_and_unrolling_changes_nothing(plain, sequences):
     variables, _ = plain
     video, audio, *masks = sequences

@@ -75,3 +75,10 @@ def test_the_concatenated_lstm_reads_zeros_for_a_missing_modality(x):
     np.testing.assert_array_equal(out, apply(variables, zeroed, audio, everything, everything))
     spoilt = np.where(MASK[..., None], x, np.nan)
     np.testing.assert_array_equal(out, apply(variables, spoilt, audio, MASK, everything))
+
+
+def test_written_out_without_a_loop_it_is_the_same(lstm, x):
+    layer_norm, variables, apply = lstm
+    written = jax.jit(SequenceLSTM(H, layer_norm=layer_norm, unroll=S).apply)
+    np.testing.assert_allclose(written(variables, x, MASK), apply(variables, x, MASK), atol=1e-6)
+    assert "while" not in str(written.lower(variables, x, MASK).as_text())

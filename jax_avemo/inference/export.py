@@ -98,7 +98,7 @@ def export_run(run: Path, target: Path, form: str) -> Exported:
             "file": target.name,
             "sha256": digest,
             "format": form,
-            "warning": SYNTHETIC_WARNING if trained.config.data.corpus == "demo" else None,
+            "warning": SYNTHETIC_WARNING if trained.synthetic else None,
             "meaning": APPARENT,
             "calibrated": temperatures is not None,
             "emotions": list(trained.index.emotions),

@@ -171,6 +171,19 @@ def _evaluate_elsewhere(args: argparse.Namespace) -> None:
     print(json.dumps(results) if args.json else cross_corpus.to_text(results, args.run))
 
 
+def _report(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.report.write import write_report
+
+    print(
+        write_report(
+            args.folder,
+            data_dir=args.data_dir,
+            faces=args.faces,
+            attention=not args.no_attention,
+        )
+    )
+
+
 def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo import doctor
 
@@ -335,6 +348,18 @@ def build_parser() -> Parser:
     p.add_argument("--max-faces", type=int, default=4, help="followed at once")
     p.add_argument("--annotate", action="store_true", help="also draw an mp4, sound kept")
     p.add_argument("--json", action="store_true", help="print one JSON object a file")
+
+    p = command("report", "write a run or a cross-validation as one HTML file", _report)
+    p.add_argument("folder", type=Path, metavar="RUN_OR_CROSSVAL", help="run or crossval directory")
+    p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
+    p.add_argument(
+        "--faces",
+        action=argparse.BooleanOptionalAction,
+        help="put frames of test clips into the page (default: only of synthetic actors)",
+    )
+    p.add_argument(
+        "--no-attention", action="store_true", help="do not run the network to see where it looks"
+    )
 
     p = command("doctor", "look whether this machine can do the work, and say what to do", _doctor)
     p.add_argument("--json", action="store_true", help="print the findings as one JSON object")

@@ -1,0 +1,112 @@
+"""How a report is written down: escaped text, tables and pictures, in one file on its own.
+
+The page forbids itself every request (Content-Security-Policy), has no script, and follows the
+reader's light or dark setting.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1c1d20; --soft: #5d616b;
+  --line: #d9dade; --tint: #f1f2f4; --warn: #fff2cc; --mark: #4477aa; }
+@media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e8e9ec; --soft: #a2a7b3;
+  --line: #383b43; --tint: #20232a; --warn: #4a3b0c; --mark: #8cb8e8; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .6rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; border-top: 1px solid var(--line);
+  padding-top: 1rem; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
+p, li { max-width: 44rem; }
+.soft, figcaption { color: var(--soft); font-size: .88rem; }
+.warn { background: var(--warn); padding: .5rem .8rem; border-radius: .4rem; font-weight: 600; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .3rem; }
+th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+pre { background: var(--tint); padding: .7rem; border-radius: .4rem; overflow-x: auto;
+  font-size: .85rem; }
+figure { margin: .8rem 0; }
+nav a { margin-right: .9rem; white-space: nowrap; }
+a { color: var(--mark); }
+summary { cursor: pointer; color: var(--mark); }
+svg { height: auto; display: block; }
+@media (max-width: 36rem) { body { padding: .7rem; } h1 { font-size: 1.3rem; } }
+@media print { body { max-width: none; } details { display: block; } }
+"""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def text(words: object, kind: str = "p", css: str = "") -> str:
+    """A paragraph (or another element) of plain words."""
+    named = f' class="{css}"' if css else ""
+    return f"<{kind}{named}>{escape(str(words))}</{kind}>"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
+    """A table; numbers to the right, long words broken."""
+
+    def cell(value: object, place: int) -> str:
+        words = str(value)
+        css = ' class="text"' if place and len(words) > 28 else ""
+        return f"<td{css}>{escape(words)}</td>"
+
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(
+        "<tr>" + "".join(cell(value, place) for place, value in enumerate(row)) + "</tr>"
+        for row in rows
+    )
+    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    top = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
+    return f'<div class="wide"><table>{said}{top}<tbody>{body}</tbody></table></div>'
+
+
+def figure(svg: str, caption: str) -> str:
+    """A picture with what it shows."""
+    said = escape(caption)
+    drawn = svg.replace("<svg ", f'<svg aria-label="{said}" ', 1)
+    return f'<figure><div class="wide">{drawn}</div><figcaption>{said}</figcaption></figure>'
+
+
+def commands(lines: Sequence[str]) -> str:
+    """What to type."""
+    return "<pre>" + escape("\n".join(lines)) + "</pre>"
+
+
+def folded(summary: str, body: str) -> str:
+    """Something long that opens on request."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
+    """The whole file: a title, what stands at its top, and sections (heading, HTML)."""
+    links = "".join(
+        f'<a href="#s{number}">{escape(heading)}</a> '
+        for number, (heading, _) in enumerate(sections)
+    )
+    body = "".join(
+        f'<section><h2 id="s{number}">{escape(heading)}</h2>{content}</section>'
+        for number, (heading, content) in enumerate(sections)
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{escape(title)}</h1>{lead}<nav>{links}</nav>{body}</body></html>\n"
+    )
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in percent; "-" where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f}"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """A share and its interval in percent."""
+    return f"{percent(value)} ({percent(low)} to {percent(high)})"

@@ -1,0 +1,339 @@
+"""The evidence: headline, ablations and the confound, each with one command that can be killed.
+
+python scripts/evidence.py headline     ours, fusion only and three baselines, 4 folds x 3 seeds
+python scripts/evidence.py ablations    every ablation and baseline, 1 fold x 3 seeds (exploratory)
+python scripts/evidence.py confound     0 to 0.9, three methods, 5 seeds, on balanced takes
+python scripts/evidence.py docs         the tables of docs/results.md from configs/results/*.json
+
+Give a command again to go on, or in a second terminal to share the work. Each writes
+configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
+another one. Cost at size bench: a minute or so a network on 2 quiet cores.
+"""
+
+import argparse
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jax_avemo import config as settings
+from jax_avemo import crossval, crossval_record
+from jax_avemo.demo.plan import emotion_counts
+from jax_avemo.evaluation import compare
+from jax_avemo.files import write_atomic, write_json
+from jax_avemo.main import ensure_clips
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "configs/results"
+PAGE = ROOT / "docs/results.md"
+STRONGEST = ("intermediate_attention", "cfn_sr", "averaged_logits")
+CONFOUNDS = (0.0, 0.3, 0.6, 0.9)
+METHODS = ("configs/ablations.py:fusion_only", "configs/ablations.py:marginal")
+OURS = "decoupled"
+NEW_TAKES = 1e-6
+"""A confound so small that every emotion stays equally frequent, and yet other takes than at 0."""
+
+
+def names_in(file: str) -> list[str]:
+    """The experiments of configs/FILE.py."""
+    spec = importlib.util.spec_from_file_location(file, ROOT / f"configs/{file}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(getattr(module, file.upper()))
+
+
+def headline_specs(baselines: Sequence[str], size: str) -> list[str]:
+    """Ours, the same without decoupling, and the baselines."""
+    return [
+        f"configs/decoupled.py:{size}",
+        f"configs/ablations.py:fusion_only,{size}",
+        *(f"configs/baselines.py:{name},{size}" for name in baselines),
+    ]
+
+
+def ablation_specs(size: str) -> list[str]:
+    """Ours, every ablation and every baseline."""
+    return [
+        f"configs/decoupled.py:{size}",
+        *(f"configs/ablations.py:{name},{size}" for name in names_in("ablations")),
+        *(f"configs/baselines.py:{name},{size}" for name in names_in("baselines")),
+    ]
+
+
+def confound_specs(size: str) -> list[str]:
+    """Ours (conditional), marginal and none."""
+    return [f"configs/decoupled.py:{size}", *(f"{method},{size}" for method in METHODS)]
+
+
+def run_crossval(
+    specs: Sequence[str],
+    workdir: Path,
+    overrides: Sequence[str],
+    *,
+    folds: int,
+    seeds: int,
+    only_folds: Sequence[int] = (),
+) -> tuple[list[crossval.Cell], dict[str, Any]]:
+    """All cells and their record; what is finished is skipped."""
+    configs = [settings.load_config(spec, overrides) for spec in specs]
+    cells = crossval.make_cells(
+        configs, folds=folds, seeds=seeds, workdir=workdir, only_folds=only_folds
+    )
+    crossval.run_cells(cells, workdir)
+    command = crossval_record.command_of(
+        specs,
+        folds=folds,
+        seeds=seeds,
+        only_folds=only_folds,
+        workdir=workdir,
+        overrides=[f"--config.{override}" for override in overrides],
+    )
+    return cells, crossval_record.write_record(cells, workdir, command)
+
+
+def run_confound(args: argparse.Namespace) -> dict[str, Any]:
+    """Networks at every confound, judged on balanced takes of unseen and of their own actors."""
+    from jax_avemo.evaluation.balanced import BALANCED_RECORD, PARTS, evaluate_balanced
+
+    common = [f"data.demo_seed={args.corpus_seed}", *args.override]
+    rows: list[dict[str, Any]] = []
+    first: dict[str, Any] = {}
+    for confound in args.confounds:
+        cells, record = run_crossval(
+            confound_specs(args.size),
+            args.home / f"confound-{confound:g}",
+            [f"data.demo_takes={args.takes}", f"data.demo_confound={confound}", *common],
+            folds=args.folds,
+            seeds=args.seeds,
+            only_folds=[0],
+        )
+        first = first or record
+        balanced = settings.load_config(
+            confound_specs(args.size)[0],
+            [*common, "data.demo_takes=1", f"data.demo_confound={NEW_TAKES}"],
+        )
+        with crossval.claim(args.home / "balanced.lock", wait=True):
+            ensure_clips(balanced)
+        predictions: dict[str, dict[str, dict[tuple[int, int], Any]]] = {}
+        leaks: dict[str, dict[tuple[int, int], Any]] = {}
+        for cell in cells:
+            if not (cell.run / BALANCED_RECORD).exists():
+                evaluate_balanced(cell.run, settings.data_dir(balanced))
+            key = (cell.fold, cell.seed)
+            found = json.loads((cell.run / BALANCED_RECORD).read_text())
+            leaks.setdefault(cell.config.name, {})[key] = found["leakage"]
+            for part in PARTS:
+                lines = (cell.run / f"predictions-{part}.jsonl").read_text().splitlines()
+                of_method = predictions.setdefault(cell.config.name, {}).setdefault(part, {})
+                of_method[key] = [json.loads(line) for line in lines]
+        rows += confound_rows(confound, predictions, leaks, first["emotions"])
+        for row in rows:
+            if row["confound"] == confound:
+                row["realised"] = realised(
+                    balanced.data.demo_actors, args.takes, args.corpus_seed, confound
+                )
+    kept = ("synthetic", "honest", "corpus", "size", "versions", "hardware", "commits", "emotions")
+    return {
+        "schema_version": 1,
+        "command": args.command_line,
+        "corpus_seed": args.corpus_seed,
+        "takes": args.takes,
+        "seeds": list(range(args.seeds)),
+        "rows": rows,
+    } | {name: first[name] for name in kept}
+
+
+def realised(actors: int, takes: int, seed: int, confound: float) -> float:
+    """The confound that the counts of clips make, which keeps every emotion at least once."""
+    if confound == 0:
+        return 0.0
+    counts = emotion_counts(actors, takes, seed, confound)
+    return float(1 - counts.min(axis=1).mean() / (2 * takes))
+
+
+def confound_rows(
+    confound: float,
+    predictions: Mapping[str, Mapping[str, Mapping[tuple[int, int], Any]]],
+    leaks: Mapping[str, Mapping[tuple[int, int], Any]],
+    emotions: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One row a method: UAR of both balanced tests, pooled and against ours; leakage of z_e."""
+    pooled = {
+        name: {part: compare.pool(cells, emotions) for part, cells in parts.items()}
+        for name, parts in predictions.items()
+    }
+    rows = []
+    for name, parts in pooled.items():
+        row: dict[str, Any] = {"confound": confound, "method": name}
+        for part, of_part in parts.items():
+            found = compare.summarise(of_part)
+            row[part] = {key: found[key] for key in ("uar", "uar_interval", "subjects", "clips")}
+            if name != OURS:
+                difference = compare.compare(pooled[OURS][part], of_part)["uar"]
+                row[part]["ours_minus_this"] = difference
+        for part in parts:
+            row[f"identity_{part}"] = {
+                kind: {
+                    "mean": sum(values) / len(values),
+                    "values": values,
+                }
+                for kind in ("linear", "mlp")
+                if (
+                    values := [
+                        leak[part]["z_e"][kind]["balanced_accuracy"]
+                        for leak in leaks[name].values()
+                        if kind in leak[part]["z_e"]
+                    ]
+                )
+            }
+        rows.append(row)
+    return rows
+
+
+def crossval_table(record: Mapping[str, Any]) -> str:
+    """Markdown of the headline's or the ablations' record."""
+    differences = {}
+    for pair in record["comparisons"]:
+        if pair["a"] == OURS:
+            differences[pair["b"]] = (pair["metrics"]["uar"], pair["leakage"])
+    lines = [
+        "| | UAR, % (95 %) | ours ahead by (paired) | p | worst quarter | identity in z_e | ours "
+        "less (paired) | EER z_e, attacker | ECE | parameters | training, s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in record["experiments"].items():
+        measured = found["metrics"]
+        ahead, p, less = "-", "-", "-"
+        if name in differences:
+            uar, leakage = differences[name]
+            ahead, p = _signed(uar), f"{uar['p_value']:.3f}"
+            if leak := leakage.get("z_e identity linear"):
+                less = _signed(leak)
+        seconds = found["training_seconds"]
+        lines.append(
+            f"| {name} | {_interval(measured['uar'], measured['uar_interval'])} | {ahead} | {p} "
+            f"| {100 * measured['fairness']['worst_quartile']:.1f} "
+            f"| {_mean(found['leakage'], 'z_e identity linear')} | {less} "
+            f"| {_mean(found['leakage'], 'z_e eer plda')} "
+            f"| {100 * found['calibration']['ece_after']:.1f} | {found['parameters']:,} "
+            f"| {'-' if seconds is None else round(seconds)} |"
+        )
+    first = next(iter(record["experiments"].values()))["metrics"]
+    return "\n".join([*lines, "", _caption(record, first)])
+
+
+def confound_table(record: Mapping[str, Any]) -> str:
+    """Markdown of the confound's record."""
+    lines = [
+        "| confound (realised) | method | unseen actors, UAR % (95 %) | ours ahead by "
+        "| same people, new takes, UAR % | ours ahead by | identity in z_e, same people (linear, MLP) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        cells = [f"{row['confound']:g} ({row['realised']:.2f})", row["method"]]
+        for part in ("unseen", "same_people"):
+            found = row[part]
+            cells.append(_interval(found["uar"], found["uar_interval"]))
+            gap = found.get("ours_minus_this")
+            cells.append(_signed(gap) if gap else "-")
+        leak = row["identity_same_people"]
+        cells.append(", ".join(f"{100 * leak[kind]['mean']:.0f}" for kind in leak) or "-")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _caption(record, record["rows"][0]["unseen"])])
+
+
+def _caption(record: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    marks = "Synthetic corpus" if record["synthetic"] else f"Corpus {record['corpus']}"
+    if record.get("exploratory"):
+        marks += ", exploratory (not all folds)"
+    chance = 100 / len(record["emotions"])
+    return (
+        f"{marks}, size `{record['size']}`, corpus seed {record['corpus_seed']}, "
+        f"{len(record['seeds'])} seeds, {first['subjects']} subjects, {first['clips']} clips, "
+        f"chance {chance:.1f}. UAR: intervals over subjects, seeds averaged inside; leakage: "
+        "balanced accuracy of a linear probe, paired over networks. Commit "
+        f"{', '.join(record['commits'])}; `{record['command']}`."
+    )
+
+
+def _interval(value: float, bounds: Sequence[float]) -> str:
+    return f"{100 * value:.1f} ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
+
+
+def _signed(gap: Mapping[str, float]) -> str:
+    return f"{100 * gap['difference']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
+
+
+def _mean(leakage: Mapping[str, Any], quantity: str) -> str:
+    return f"{100 * leakage[quantity]['mean']:.1f}" if quantity in leakage else "-"
+
+
+TABLES = {"headline": crossval_table, "ablations": crossval_table, "confound": confound_table}
+NOT_RUN = "Not run yet."
+
+
+def filled(page: str, records: Path) -> str:
+    """The page with every table between its marks made from its record."""
+    for name, table in TABLES.items():
+        path = records / f"{name}.json"
+        text = table(json.loads(path.read_text())) if path.exists() else NOT_RUN
+        block = f"<!-- {name} -->\n{text}\n<!-- end {name} -->"
+        page, count = re.subn(
+            rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _, b=block: b, page, flags=re.S
+        )
+        assert count == 1, f"{name} is not marked once"
+    return page
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=(*TABLES, "docs"))
+    parser.add_argument("--size", default="bench")
+    parser.add_argument("--corpus-seed", type=int, default=0)
+    parser.add_argument("--home", type=Path, default=Path("runs/evidence"), help="run directories")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="where the record goes")
+    parser.add_argument("--folds", type=int, default=0, help="default: 4; confound: 3, one is run")
+    parser.add_argument("--seeds", type=int, default=0, help="default: 3; confound: 5")
+    parser.add_argument("--baselines", nargs="+", default=STRONGEST, help="of the headline")
+    parser.add_argument("--confounds", type=float, nargs="+", default=CONFOUNDS)
+    parser.add_argument("--takes", type=int, default=2, help="of the confounded corpora")
+    parser.add_argument(
+        "--override", action="append", default=[], metavar="a.b=v", help="config field of every run"
+    )
+    args = parser.parse_args(argv)
+    if args.what == "docs":
+        write_atomic(PAGE, filled(PAGE.read_text(), args.records).encode())
+        return 0
+    given = sys.argv[1:] if argv is None else list(argv)
+    args.command_line = " ".join(["python scripts/evidence.py", *given])
+    args.folds = args.folds or (3 if args.what == "confound" else 4)
+    args.seeds = args.seeds or (5 if args.what == "confound" else 3)
+    if args.what == "confound":
+        record = run_confound(args)
+    else:
+        headline = args.what == "headline"
+        specs = headline_specs(args.baselines, args.size) if headline else ablation_specs(args.size)
+        _, record = run_crossval(
+            specs,
+            args.home / args.what,
+            [f"data.demo_seed={args.corpus_seed}", *args.override],
+            folds=args.folds,
+            seeds=args.seeds,
+            only_folds=() if headline else [0],
+        )
+        record |= {"command": args.command_line}
+    write_json(args.records / f"{args.what}.json", record)
+    print(TABLES[args.what](record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

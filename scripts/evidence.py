@@ -231,7 +231,8 @@ def confound_table(record: Mapping[str, Any]) -> str:
     """Markdown of the confound's record."""
     lines = [
         "| confound (realised) | method | unseen actors, UAR % (95 %) | ours ahead by "
-        "| same people, new takes, UAR % | ours ahead by | identity in z_e, same people (linear, MLP) |",
+        "| same people, new takes, UAR % | ours ahead by | identity in z_e, same people (linear, "
+        "MLP) |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in record["rows"]:

@@ -59,7 +59,7 @@ def _svg(figure: Any, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     points = round(72 * figure.get_figwidth())
     # As wide as the page lets it be, but never so narrow that its letters can't be read.
-    size = f'style="width:100%;max-width:{round(4 / 3 * points)}px;min-width:{points * 3 // 4}px"'
+    size = f'style="width:100%;max-width:{round(4 / 3 * points)}px;min-width:{points}px"'
     head, rest = text.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
     return f'{head} {size} role="img">{rest}'
@@ -91,7 +91,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
     """Losses, task weights and the validation UAR over the steps of metrics.jsonl."""
     trained = [line for line in lines if line.get("kind") == "train"]
     validated = [line for line in lines if line.get("kind") == "validation"]
-    figure, axes = _figure(3, 1, 3.6, 2.8)
+    figure, axes = _figure(3, 1, 3.6, 3.4)
     for axis, prefix, title in (
         (axes[0, 0], "loss/", "losses"),
         (axes[0, 1], "weight/", "weights"),
@@ -107,7 +107,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
         axis.set_title("task weights" if title == "weights" else title)
         axis.set_xlabel("step")
         if names:
-            _legend(axis)
+            _legend(axis, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     axis = axes[0, 2]
     points = [(line["step"], 100 * line["uar"]) for line in validated]
     if points:
@@ -191,7 +191,8 @@ def leakage(report: Mapping[str, Any]) -> str:
         axis.set_xticks(range(len(names)), names)
         axis.set_ylim(0, 105)
         axis.set_title(f"{target} read from an embedding, %")
-        _legend(axis)
+        if target == "emotion":
+            _legend(axis, loc="center left", bbox_to_anchor=(1, 0.5))
     return _svg(figure, "leakage")
 
 
@@ -219,7 +220,7 @@ def projections(
                 chosen = flat[labels == label]
                 colour = PALETTE[number % len(PALETTE)]
                 marker = "ovs^D*"[number // len(PALETTE) % 6]
-                axis.plot(*chosen.T, marker, color=colour, ms=3, mew=0, label=label)
+                axis.plot(*chosen.T, marker, color=colour, ms=4, mew=0, label=label)
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_title(f"{name} by {title}")
@@ -230,11 +231,13 @@ def projections(
 
 
 def project(x: Float[np.ndarray, "N D"], method: str, seed: int) -> Float[np.ndarray, "N 2"]:
-    """Two coordinates a clip."""
+    """Two coordinates a clip; a collapsed embedding is one point."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     deviation = x.std(axis=0)
+    if not (deviation > 1e-9).any():
+        return np.zeros((len(x), 2))  # scikit-learn's t-SNE would divide by zero and crash
     scaled = (x - x.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0)
     if method == "PCA":
         return PCA(2, random_state=seed).fit_transform(scaled)

@@ -53,7 +53,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str 
 
     def cell(value: object, place: int) -> str:
         words = str(value)
-        css = ' class="text"' if place and len(words) > 28 else ""
+        css = ' class="text"' if place and (len(words) > 28 or ", " in words) else ""
         return f"<td{css}>{escape(words)}</td>"
 
     head = "".join(f"<th>{escape(name)}</th>" for name in header)

@@ -1,0 +1,308 @@
+"""The page of a run and of a cross-validation: whole, escaped, and asking for nothing."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from crossval_runs import EMOTIONS, probe, write_finished
+
+from jax_avemo import config as settings
+from jax_avemo import crossval, crossval_record
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation import metrics
+from jax_avemo.report import attention, figures, html, run_page
+from jax_avemo.report.attention import Looked
+from jax_avemo.report.write import write_report
+
+EVIL = '<script>alert("x")</script>'
+
+
+def made_results() -> dict:
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet(np.ones(2), size=40), rng.integers(0, 2, 40)
+    interval = [0.4, 0.6]
+    told = {"shuffled_floor": 0.3} | probe(0.7)
+    verified = {
+        "equal_error_rate": 0.2,
+        "equal_error_rate_same_sex": None,
+        "genuine_pairs": 10,
+        "impostor_pairs": 30,
+    }
+    kinds = {"linear": told, "mlp": told}
+    test = {"clips": 40, "chance": 0.5, "confusion": [[15, 5], [8, 12]], "ece": 0.1}
+    for name in ("uar", "war", "macro_f1"):
+        test |= {name: 0.5, f"{name}_interval": interval}
+    people = {"01": 0.4, EVIL: 0.6}
+    return {
+        "schema_version": 2,
+        "name": f"run {EVIL}",
+        "size": "tiny",
+        "corpus": "demo",
+        "corpus_seed": 7,
+        "synthetic": True,
+        "honest": True,
+        "clips": "abc",
+        "selected_on": "validation",
+        "emotions": EMOTIONS,
+        "seed": 0,
+        "step": 4,
+        "total_steps": 4,
+        "parameters": 1234,
+        "commit": None,
+        "versions": {"jax_avemo": "0"},
+        "hardware": "1 cpu",
+        "config": {"name": EVIL, "train.epochs": 2},
+        "split": {
+            "protocol": "subject",
+            "fold": 0,
+            "folds": 4,
+            "seed": 0,
+            "train_subjects": ["03", "04"],
+            "validation_subjects": ["05"],
+            "test_subjects": list(people),
+            "clips": {"train": 30, "probe": 2, "validation": 16, "test": 40},
+        },
+        "metrics": {
+            "test": test
+            | {
+                "uar_by_subject": people,
+                "uar_worst_quartile": 0.4,
+                "uar_by_sex": {"female": 0.5},
+            }
+        },
+        "calibration": {
+            "modalities": {
+                "video+audio": {"temperature": 1.2, "clips": 16, "ece_before": 0.2},
+            },
+            "test": {
+                "ece_before": 0.2,
+                "ece_after": 0.1,
+                "reliability_before": metrics.reliability(probabilities, labels),
+                "reliability_after": metrics.reliability(probabilities, labels),
+                "selective_accuracy": metrics.selective_accuracy(probabilities, labels),
+            },
+        },
+        "leakage": {
+            "training_subjects": {"z": {"identity": kinds, "emotion": kinds}, "z_e": {}},
+            "untrained": {"z": {"identity": {"linear": told}}},
+            "unseen_subjects": {"z": {"cosine": verified, "plda": None, "probe": {"linear": told}}},
+        },
+    }
+
+
+def made_log() -> list[dict]:
+    trained = [
+        {"step": step, "kind": "train", "loss/emotion": 2 / step, "weight/emotion": 1.0}
+        for step in (1, 2, 3)
+    ]
+    return [*trained, {"step": 3, "kind": "validation", "uar": 0.5}]
+
+
+def made_embeddings() -> dict:
+    rng = np.random.default_rng(1)
+    count = 24
+    return {
+        "z": rng.normal(size=(count, 4)),
+        "z_e": np.zeros((count, 4)),  # collapsed: still a picture
+        "key": np.array([str(n) for n in range(count)]),
+        "subject": np.array(["01", EVIL])[np.arange(count) % 2],
+        "emotion": np.array(EMOTIONS)[np.arange(count) // 2 % 2],
+        "part": np.array(["test"] * 20 + ["train"] * 4),
+    }
+
+
+def made_looked(face: bool) -> list[Looked]:
+    return [
+        Looked(
+            title=f"{EVIL}, said sad (50 %)",
+            face=np.full((16, 16, 3), 99, np.uint8) if face else None,
+            maps={"layer1": np.eye(4, dtype=np.float32)},
+            sound=np.sin(np.arange(3000) / 9).astype(np.float32),
+            times=np.array([0.1, 0.2], np.float32),
+            weights=np.array([0.3, 0.7], np.float32),
+        )
+    ] * 2
+
+
+@pytest.fixture(scope="module")
+def page():
+    record = {"robustness": {"clean": {"uar": 0.5, "uar_interval": [0.4, 0.6]}}}
+    return run_page.run_page(
+        made_results(), made_log(), made_embeddings(), made_looked(True), record, f"runs/{EVIL}"
+    )
+
+
+class _Reader(HTMLParser):
+    """Tags left open, and everything a browser would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.fetched, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+        for name, value in attributes:
+            if name.split(":")[-1] in ("src", "href", "data", "action", "poster") and not (
+                value.startswith(("#", "data:"))
+            ):
+                self.fetched.append(value)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def assert_whole(text: str) -> None:
+    reader = _Reader()
+    reader.feed(text)
+    assert reader.open == []
+    assert reader.fetched == []
+    assert not {"script", "link", "iframe", "img"} & set(reader.tags)
+    assert "url(http" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    places = [name for name in ids if name.startswith("s") and name[1:].isdigit()]
+    assert len(places) == len(set(places)) > 3
+
+
+def test_the_page_of_a_run_is_whole_and_asks_for_nothing(page):
+    assert_whole(page)
+    for heading in ("Results", "Training", "Calibration", "Identity leakage", "Embeddings"):
+        assert f">{heading}</h2>" in page
+    for word in ("Where it looks", "Worse input", "Synthetic actors", "viewport", "color-scheme"):
+        assert word in page
+    assert page.count("<svg") >= 10
+
+
+def test_names_of_the_corpus_cannot_become_markup(page):
+    assert EVIL not in page
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in page
+
+
+def test_every_picture_is_an_svg_with_the_pages_ink():
+    drawn = figures.confusion([[3, 1], [0, 0]], ["happy", EVIL], "recall")
+    tree = ElementTree.fromstring(drawn)
+    assert tree.tag.endswith("svg")
+    assert "currentColor" in drawn
+    assert "#0a0b0c" not in drawn
+    assert "<metadata" not in drawn
+    assert 'width="' not in drawn.split(">")[0]
+
+
+def test_the_same_data_give_the_same_picture():
+    one, two = (figures.training(made_log()) for _ in range(2))
+    assert one == two
+
+
+@pytest.mark.parametrize("method", figures.PROJECTIONS)
+def test_a_projection_keeps_clusters_apart(method):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(20, 8)), 9 + rng.normal(size=(20, 8))])
+    flat = figures.project(x, method, 0)
+    assert flat.shape == (40, 2)
+    between = np.linalg.norm(flat[:20].mean(0) - flat[20:].mean(0))
+    within = max(
+        np.linalg.norm(part - part.mean(0), axis=1).mean() for part in (flat[:20], flat[20:])
+    )
+    assert between > 2 * within
+
+
+def test_the_surest_clips_of_different_emotions_are_looked_at():
+    def line(key, emotion, predicted, sure):
+        return {
+            "key": key,
+            "emotion": emotion,
+            "predicted": predicted,
+            "probabilities": [sure, 1 - sure],
+        }
+
+    lines = [
+        line("a", "happy", "happy", 0.9),
+        line("b", "happy", "happy", 0.8),
+        line("c", "sad", "sad", 0.7),
+        line("d", "sad", "happy", 0.6),
+    ]
+    assert [found["key"] for found in attention.choose(lines)] == ["a", "c", "d"]
+
+
+def test_attention_maps_are_the_product_of_rows_and_columns():
+    rows, columns = np.ones((6, 2, 3)), np.ones((6, 4, 3))
+    rows[:, 1], columns[:, 0] = 0.5, 0.25
+    sown = {
+        "video_network": {
+            f"layer{stage}_{block}": {
+                "coordinate_attention": {
+                    "height_attention": (rows * (1 if block == 10 else 0),),
+                    "width_attention": (columns,),
+                }
+            }
+            for stage, block in ((1, 2), (1, 10), (2, 10))
+        }
+    }
+    maps = attention._attention_maps(sown, frames=3)
+    assert set(maps) == {"layer1", "layer2"}
+    assert maps["layer1"].shape == (2, 3, 2, 4)
+    np.testing.assert_allclose(maps["layer1"][0, 0], [[0.25, 1, 1, 1], [0.125, 0.5, 0.5, 0.5]])
+    assert attention._attention_maps({}, frames=3) == {}
+
+
+def test_without_faces_the_maps_stand_alone():
+    drawn = run_page._attention(made_looked(False))
+    assert drawn.count("<svg") == 2
+
+
+def write_run(folder):
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(made_results()))
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, made_log())))
+    np.savez(folder / "embeddings.npz", **made_embeddings())
+    return folder
+
+
+def test_a_run_directory_becomes_one_file(tmp_path):
+    run = write_run(tmp_path / "run")
+    path = write_report(run, attention=False)
+    assert path == run / "report.html"
+    text = path.read_text()
+    assert_whole(text)
+    assert "Where it looks" not in text
+
+
+def test_a_cross_validation_becomes_one_file(tmp_path):
+    configs = [settings.make_config(name, "tiny") for name in ("ours", "theirs")]
+    settings.set_field(configs[1], "model.decouple", False)
+    cells = crossval.make_cells(configs, folds=2, seeds=2, workdir=tmp_path)
+    for cell in cells:
+        write_finished(cell, 0.9 if cell.config.name == "ours" else 0.5)
+    crossval_record.write_record(cells, tmp_path, f"avemo crossval {EVIL}")
+    text = write_report(tmp_path).read_text()
+    assert_whole(text)
+    assert EVIL not in text
+    for word in ("ours - theirs", "model.decouple", "avemo crossval", "Leakage", "Confusions"):
+        assert word in text
+
+
+def test_nothing_to_report_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no results.json and no crossval.json"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({"schema_version": 1}))
+    with pytest.raises(UserError, match="older version"):
+        write_report(tmp_path)
+
+
+def test_a_table_escapes_and_scrolls():
+    drawn = html.table(("a", "b"), [(EVIL, 3)], EVIL)
+    assert EVIL not in drawn
+    assert drawn.startswith('<div class="wide">')

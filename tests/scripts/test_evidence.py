@@ -1,0 +1,159 @@
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crossval_runs import EMOTIONS, write_finished
+
+from jax_avemo import config as settings
+from jax_avemo import crossval, crossval_record
+from jax_avemo.demo.corpus import clip_name
+from jax_avemo.demo.plan import emotion_counts, favoured_emotions, plan_corpus
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("evidence", ROOT / "scripts/evidence.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_tables_are_the_records(script):
+    page = script.PAGE.read_text()
+    assert script.filled(page, script.RECORDS) == page
+
+
+def test_every_experiment_it_names_exists(script):
+    specs = {*script.headline_specs(script.STRONGEST, "tiny"), *script.ablation_specs("tiny")}
+    specs |= set(script.confound_specs("tiny"))
+    names = [settings.load_config(spec).name for spec in specs]
+    assert len(set(names)) == len(names)
+    assert "decoupled" in names
+    assert set(script.names_in("baselines")) <= set(names)
+
+
+def test_new_takes_are_balanced_and_nobody_has_seen_them(script):
+    actors, seed = 8, 3
+    counts = emotion_counts(actors, 1, seed, script.NEW_TAKES)
+    np.testing.assert_array_equal(counts, 2)
+    from jax_avemo.demo.corpus import _take_of
+
+    for confound in (0.0, 0.3, 0.9):
+        trained = {
+            json.dumps(_take_of(planned, seed, confound).to_json(), sort_keys=True)
+            for planned in plan_corpus(actors, 2, seed, confound)
+        }
+        fresh = {
+            json.dumps(_take_of(planned, seed, script.NEW_TAKES).to_json(), sort_keys=True)
+            for planned in plan_corpus(actors, 1, seed, script.NEW_TAKES)
+        }
+        assert len(fresh) == 16 * actors
+        assert not trained & fresh
+    assert clip_name(plan_corpus(4, 1, seed, script.NEW_TAKES)[0], seed, script.NEW_TAKES)
+
+
+@pytest.mark.parametrize(
+    ("takes", "asked", "found"),
+    [(2, 0.0, 0.0), (2, 0.3, 0.3), (2, 0.6, 0.6), (2, 0.9, 0.75), (5, 0.9, 0.9)],
+)
+def test_the_realised_confound_is_told(script, takes, asked, found):
+    assert script.realised(24, takes, 0, asked) == pytest.approx(found, abs=0.05)
+
+
+@pytest.mark.parametrize("confound", [0.3, 0.6, 0.9])
+def test_a_confounded_corpus_ties_emotions_and_stays_balanced(confound):
+    counts = emotion_counts(24, 2, 5, confound)
+    favoured = favoured_emotions(24, 5)
+    assert counts.min() >= 1
+    assert (counts.sum(axis=1) == 32).all()
+    assert (counts.sum(axis=0) == 96).all()
+    assert (np.bincount(favoured.ravel(), minlength=8) >= 3).all()
+    for actor in range(24):
+        assert counts[actor, favoured[actor]].min() >= counts[actor].max() * 0.999
+
+
+def lines(accuracy: float, seed: int) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for person in range(4):
+        for number in range(8):
+            right = rng.random() < accuracy
+            emotion = EMOTIONS[number % 2]
+            made.append(
+                {
+                    "key": f"{person}/{number}",
+                    "subject": str(person),
+                    "sex": "",
+                    "emotion": emotion,
+                    "predicted": emotion if right else EMOTIONS[1 - number % 2],
+                    "probabilities": [0.5, 0.5],
+                }
+            )
+    return made
+
+
+def made_confound_record(script) -> dict:
+    rows = []
+    for confound in (0.0, 0.9):
+        predictions = {
+            name: {
+                part: {(0, seed): lines(accuracy, seed) for seed in range(2)}
+                for part in ("unseen", "same_people")
+            }
+            for name, accuracy in (("decoupled", 0.9), ("fusion_only", 0.6))
+        }
+        told = {"linear": {"balanced_accuracy": 0.4}}
+        leaks = {
+            name: {
+                (0, seed): {part: {"z_e": told} for part in ("unseen", "same_people")}
+                for seed in range(2)
+            }
+            for name in predictions
+        }
+        found = script.confound_rows(confound, predictions, leaks, EMOTIONS)
+        rows += [row | {"realised": confound} for row in found]
+    return {
+        "command": "python scripts/evidence.py confound",
+        "corpus_seed": 0,
+        "seeds": [0, 1],
+        "rows": rows,
+        "synthetic": True,
+        "corpus": "demo",
+        "size": "tiny",
+        "commits": ["0123"],
+        "emotions": EMOTIONS,
+    }
+
+
+def test_the_confounds_rows_compare_ours_in_pairs(script):
+    record = made_confound_record(script)
+    ours, theirs = record["rows"][:2]
+    assert "ours_minus_this" not in ours["unseen"]
+    gap = theirs["unseen"]["ours_minus_this"]
+    assert gap["difference"] == pytest.approx(ours["unseen"]["uar"] - theirs["unseen"]["uar"])
+    assert theirs["identity_same_people"]["linear"] == {"mean": 0.4, "values": [0.4, 0.4]}
+    json.dumps(record, allow_nan=False)
+    drawn = script.confound_table(record)
+    assert drawn.count("\n| 0") == 4
+    assert "same people, new takes" in drawn
+    assert "Synthetic" in drawn
+
+
+def test_records_fill_the_page_and_only_their_place(script, tmp_path):
+    configs = [settings.make_config(name, "tiny") for name in ("decoupled", "cfn_sr")]
+    cells = crossval.make_cells(configs, folds=2, seeds=1, workdir=tmp_path / "cv")
+    for cell in cells:
+        write_finished(cell, 0.9 if cell.config.name == "decoupled" else 0.5)
+    record = crossval_record.collect(cells, "python scripts/evidence.py headline")
+    (tmp_path / "headline.json").write_text(json.dumps(record))
+    (tmp_path / "confound.json").write_text(json.dumps(made_confound_record(script)))
+    page = script.filled(script.PAGE.read_text(), tmp_path)
+    assert "| cfn_sr |" in page
+    assert "| 0.9 (0.90) | fusion_only |" in page
+    assert re.search(r"<!-- ablations -->\nNot run yet.\n<!-- end ablations -->", page)
+    assert script.filled(page, tmp_path) == page

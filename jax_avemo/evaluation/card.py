@@ -171,6 +171,8 @@ def _results(results: Mapping[str, Any]) -> str:
         f"\n\nUAR by subject: from {_percent(by_subject[worst])} ({escaped(worst)}) to "
         f"{_percent(by_subject[best])} ({escaped(best)})."
     )
+    if "uar_worst_quartile" in found:
+        text += f" Mean of the worst quarter: {_percent(found['uar_worst_quartile'])}."
     if found["uar_by_sex"]:
         sexes = ", ".join(f"{sex} {_percent(uar)}" for sex, uar in found["uar_by_sex"].items())
         text += f" By sex: {sexes}."

@@ -48,6 +48,7 @@ RESULTS = {
             "ece": 0.0567,
             "confusion": [[6, 2], [3, 5]],
             "uar_by_subject": {"04": 0.8, "05": 0.6},
+            "uar_worst_quartile": 0.6,
             "uar_by_sex": {"female": 0.81, "male": 0.59},
         }
     },
@@ -74,6 +75,7 @@ def test_every_figure_stands_on_the_card_with_its_interval_and_chance(results):
     assert "female 81.0, male 59.0" in card
     assert "61.2 (50.0 to 70.0; chance 25.0)" in card
     assert "| 34.5 |" in card
+    assert "worst quarter: 60.0" in card
     assert "27 + 5 kept for probes" in card
     assert "fold 1 of 3" in card
     assert "calibration error: 5.7, with the temperature fitted on validation clips 3.4." in card

@@ -47,7 +47,7 @@ def home(tmp_path_factory):
     """A trained tiny run, a film of some takes of its corpus, and a webcam that shows it."""
     home = tmp_path_factory.mktemp("page")
     command = [sys.executable, "-m", "jax_avemo.main", f"--config={ROOT}/configs/tiny.py"]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     frames, sound = [], []
     for take in sorted((home / "data").rglob("*.mp4"))[:5]:

@@ -56,6 +56,7 @@ def test_an_empty_folder_is_refused(script, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: no mp4 file")
 
 
+@pytest.mark.slow
 def test_a_second_run_and_an_added_file_are_timed(script, film, tmp_path):
     shutil.copy(film, tmp_path / "x.mp4")
     found = script.benchmark_workers([tmp_path / "x.mp4"], tmp_path, copies=2)

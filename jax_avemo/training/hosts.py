@@ -30,6 +30,7 @@ tells of itself once a second, whatever the others wait for."""
 STEPS_BETWEEN_AGREEMENTS = 5
 _BEAT_SECONDS = 1.0
 _END_SECONDS = 600
+_FAREWELL_SECONDS = 20.0
 _FAILED = "avemo/watch/failed"
 _numbers = itertools.count()
 
@@ -128,6 +129,7 @@ def joined(cluster: Cluster, report: Callable[[BaseException], int | None]) -> I
         _end(over)
         raise
     except BaseException as error:
+        over.set()  # it need not hear of itself
         explained = _explained(error)
         code = report(explained)
         if code is None:
@@ -206,15 +208,24 @@ def _give_up(why: str, over: threading.Event) -> None:
     # The main thread may be about to say it better, if it stands in a computation that broke.
     if not over.wait(_BEAT_SECONDS):
         print(f"error: {why}", file=sys.stderr, flush=True)
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 may go now
+            _client().key_value_set(f"avemo/heard/{index()}", "", allow_overwrite=True)
         os._exit(1)
 
 
 def _leave(code: int, said: str) -> None:
     """Tell the others and end, without JAX's farewell, which waits for them."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        _client().key_value_set(_FAILED, f"process {index()} stopped: {said}", allow_overwrite=True)
-        if is_first():
-            time.sleep(3 * _BEAT_SECONDS)  # the store lives here: let them read it
+        client = _client()
+        client.key_value_set(_FAILED, f"process {index()} stopped: {said}", allow_overwrite=True)
+        client.key_value_set(f"avemo/heard/{index()}", "", allow_overwrite=True)
+        waited = 0.0
+        # The store lives in process 0: let the others read it, but for those who are dead.
+        while is_first() and waited < _FAREWELL_SECONDS:
+            if len(client.key_value_dir_get("avemo/heard/")) == count():
+                break
+            time.sleep(0.2)
+            waited += 0.2
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -226,6 +226,16 @@ def _predict(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"{failed} of {len(args.files)} files could not be judged whole")
 
 
+def _export(args: argparse.Namespace, rest: list[str]) -> None:
+    from jax_avemo.inference.export import export_run
+
+    target = args.out or args.run / f"{args.run.absolute().name}.{args.format}"
+    made = export_run(args.run, target, args.format)
+    say(f"largest difference of a probability from the network: {made.difference:.1e}")
+    print(f"{made.path}  ({made.bytes / 1e6:.1f} MB)")
+    print(made.description)
+
+
 def build_parser() -> Parser:
     """Every command and its arguments; docs/cli.md is made from it."""
     parser = Parser(
@@ -360,6 +370,11 @@ def build_parser() -> Parser:
     p.add_argument(
         "--no-attention", action="store_true", help="do not run the network to see where it looks"
     )
+
+    p = command("export", "write a run as one file for other programs, weights inside", _export)
+    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument("--format", default="stablehlo", choices=("stablehlo", "onnx"))
+    p.add_argument("--out", type=Path, metavar="FILE", help="(default: in the run directory)")
 
     p = command("doctor", "look whether this machine can do the work, and say what to do", _doctor)
     p.add_argument("--json", action="store_true", help="print the findings as one JSON object")

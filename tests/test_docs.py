@@ -44,7 +44,7 @@ def at_size_tiny(command: str) -> str:
     for corpus in ("ravdess", "folder"):
         if f"corpus={corpus} " in command and "PATH" in command:
             command = command.replace("PATH", corpus.upper()) + f" --workdir=runs/{corpus}"
-    return command.replace("RECORDINGS", "FOLDER")
+    return command.replace("RECORDINGS", "FOLDER").replace("FILM", "FILM.mp4")
 
 
 def test_the_marks_are_found():
@@ -99,6 +99,7 @@ def home(tmp_path_factory):
         folder = home / "FOLDER" / EMOTIONS[int(fields[2]) - 1] / fields[6]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / take.name).symlink_to(take)
+    (home / "FILM.mp4").symlink_to(take)
     return home
 
 

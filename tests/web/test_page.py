@@ -1,4 +1,4 @@
-"""The page end to end: a real run behind a real server, in a headless browser with a webcam."""
+"""The page end to end: a network behind a real server, in a headless browser with a webcam."""
 
 import json
 import os
@@ -15,9 +15,6 @@ import cv2
 import numpy as np
 import pytest
 
-from jax_avemo.media.decode import read_media
-from jax_avemo.media.encode import write_video
-
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -32,7 +29,10 @@ pytestmark = [
 ]
 pytest.importorskip("fastapi")
 selenium = pytest.importorskip("selenium")
+sys.path.insert(0, str(ROOT / "tests" / "inference"))
 from local_server import Client  # noqa: E402
+from media_files import face_takes, tone, write_media  # noqa: E402
+from random_run import write_run  # noqa: E402
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -44,23 +44,13 @@ PATIENCE = 180
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A trained tiny run, a film of some takes of its corpus, and a webcam that shows it."""
+    """A run with random weights, a film of ten seconds, and a webcam that shows it."""
     home = tmp_path_factory.mktemp("page")
-    command = [sys.executable, "-m", "jax_avemo.main", f"--config={ROOT}/configs/tiny.py"]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stderr
-    frames, sound = [], []
-    for take in sorted((home / "data").rglob("*.mp4"))[:5]:
-        media = read_media(take, frames_per_second=12)
-        shown = [frame.image for frame in media.frames]
-        heard = np.zeros(round(len(shown) / 12 * 16_000))
-        heard[: len(media.audio)] = media.audio[: len(heard)] / 32768
-        frames += shown
-        sound.append(heard)
-    pictures, heard = np.stack(frames), np.concatenate(sound)
-    write_video(home / "film.mp4", pictures, heard, frames_per_second=12, sample_rate=16_000)
+    write_run(home / "runs" / "tiny")
+    pictures, heard = face_takes(120), tone(10.0, rate=16_000)
+    write_media(home / "film.mp4", pictures, frames_per_second=12, sound=heard, rate=16_000)
     with (home / "webcam.y4m").open("wb") as file:
-        file.write(b"YUV4MPEG2 W224 H224 F12:1 Ip A1:1 C420jpeg\n")
+        file.write(b"YUV4MPEG2 W128 H128 F12:1 Ip A1:1 C420jpeg\n")
         for picture in pictures:
             file.write(b"FRAME\n" + cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420).tobytes())
     with wave.open(str(home / "microphone.wav"), "wb") as file:
@@ -73,7 +63,7 @@ def home(tmp_path_factory):
 def server(home):
     """The process of `avemo serve`, and a client of it."""
     (home / "temporary").mkdir()
-    command = [sys.executable, "-m", "jax_avemo.cli", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "jax_avemo.cli", "serve", "--run", "runs/tiny", "--port", "0"]
     process = subprocess.Popen(
         command,
         cwd=home,
@@ -311,7 +301,7 @@ def test_everything_can_be_reached_and_has_a_name_without_a_mouse(page, home):
     analyse(page, home / "film.mp4")
     page.execute_script("document.activeElement.blur()")
     reached = []
-    for _ in range(12):
+    for _ in range(40):  # a browser's own buttons on the film are many
         ActionChains(page).send_keys(Keys.TAB).perform()
         focus = page.switch_to.active_element
         reached.append(focus.get_attribute("id") or focus.tag_name)

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import posixpath
 import unicodedata
 from pathlib import Path
 
@@ -83,6 +84,10 @@ def _recording(row: dict[str, str], folder: Path, where: str) -> Recording:
     if sex not in _SEXES:
         raise UserError(f"{where}: sex is {row['sex']!r}, not female or male (or empty)")
     key = row["path"]
+    if posixpath.normpath(key.replace("\\", "/")).split("/")[0] == "..":
+        raise UserError(
+            f"{where}: {key} leads out of {folder}; if that is meant, write it absolute"
+        )
     if start or end is not None:
         key += f"#{start:.10g}-" + ("" if end is None else f"{end:.10g}")
     labels = Labels(

@@ -112,7 +112,10 @@ def _walk(source: Path) -> Iterable[tuple[str, Path]]:
         for name in names:
             if not name.startswith("."):
                 path = Path(folder, name)
-                yield path.relative_to(source).as_posix(), path
+                key = path.relative_to(source).as_posix()
+                if not key.isprintable() and any("\ud800" <= c <= "\udfff" for c in key):
+                    raise UserError(f"the name of {path} is not UTF-8: rename it")
+                yield key, path
 
 
 def is_synthetic(folder: Path, files: Iterable[tuple[str, Path]] = ()) -> bool:

@@ -19,7 +19,8 @@ SOURCES = sorted(
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 EXCEPTIONS = {
-    "exec_module": {"jax_avemo/config.py"},  # an experiment's config file is a program, and said so
+    # An experiment's config file is a program, and said so; a script loads its neighbour.
+    "exec_module": {"jax_avemo/config.py", "scripts/evidence.py"},
     "recv": {"jax_avemo/media/sandbox.py"},  # of workers from their parent; never the other way
 }
 """Calls that may stand in these files alone."""

@@ -19,7 +19,7 @@ SOURCES = sorted(
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 EXCEPTIONS = {
-    # An experiment's config file is a program, and said so; a script loads its neighbour.
+    # An experiment's config file is a program, and said so; scripts read it likewise.
     "exec_module": {"jax_avemo/config.py", "scripts/evidence.py"},
     "recv": {"jax_avemo/media/sandbox.py"},  # of workers from their parent; never the other way
 }

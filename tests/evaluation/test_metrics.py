@@ -4,6 +4,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from jax_avemo.evaluation import metrics
@@ -49,6 +51,28 @@ class TestAgainstScikitLearn:
         assert macro_f1(confusion) == pytest.approx(
             sklearn_metrics.f1_score(labels, predictions, average="macro")
         )
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 4)), min_size=1, max_size=30))
+    def test_every_metric_of_whatever_answers(self, pairs):
+        """Classes may be missing, all answers wrong, some labels unknown (-1)."""
+        labels, predictions = np.array(pairs).T
+        known = labels >= 0
+        confusion = confusion_matrix(labels, predictions, 5)
+        if not known.any():
+            assert all(np.isnan(metric(confusion)) for metric in METRICS.values())
+            return
+        y, p = labels[known], predictions[known]
+        np.testing.assert_array_equal(
+            confusion, sklearn_metrics.confusion_matrix(y, p, labels=range(5))
+        )
+        recalls = sklearn_metrics.recall_score(y, p, average=None, labels=np.unique(y))
+        assert unweighted_average_recall(confusion) == pytest.approx(recalls.mean())
+        assert weighted_average_recall(confusion) == pytest.approx(
+            sklearn_metrics.accuracy_score(y, p)
+        )
+        f1 = sklearn_metrics.f1_score(y, p, average="macro", zero_division=0.0)
+        assert macro_f1(confusion) == pytest.approx(f1)
 
     def test_classes_that_do_not_occur_count_nowhere(self):
         labels, predictions = np.array([0, 0, 2, 2]), np.array([0, 3, 2, 2])

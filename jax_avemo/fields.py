@@ -46,6 +46,13 @@ def _switch(default: bool, meaning: str) -> Field:
     return Field(default, meaning)
 
 
+def _colour(default: tuple[float, float, float], meaning: str, low: float) -> Field:
+    def valid(value: Any) -> bool:
+        return len(value) == 3 and all(isinstance(v, float) and low <= v <= 1 for v in value)
+
+    return Field(default, meaning, valid, f"three numbers from {low:g} to 1, for R, G and B")
+
+
 def _sizes(default: tuple[int, ...], meaning: str) -> Field:
     def valid(value: Any) -> bool:
         return len(value) > 0 and all(isinstance(v, int) and v >= 1 for v in value)
@@ -131,6 +138,8 @@ FIELDS: dict[str, Field] = {
         lambda v: len(v) > 0 and set(v) <= {"colour", "luminance", "contrast"},
         "some of ('colour','luminance','contrast')",
     ),
+    "model.colour_mean": _colour((0.5, 0.5, 0.5), "what is taken from R, G, B (in 0..1)", 0.0),
+    "model.colour_deviation": _colour((0.25, 0.25, 0.25), "what they are divided by then", 0.01),
     "model.depths": _sizes((3, 4, 6, 3), "bottlenecks in each stage of the ResNeXt"),
     "model.groups": _number(32, "groups of the 3x3 convolutions", 1),
     "model.width_per_group": _number(4, "width of a group in the first stage", 1),
@@ -191,6 +200,9 @@ FIELDS: dict[str, Field] = {
     "objective.identity": _number(1.0, "weight of the identity task when balancer is fixed", 0),
     "objective.gradnorm_alpha": _number(1.5, "GradNorm's restoring force", 0, 10),
     "objective.balancer_learning_rate": _number(0.005, "step of the task weights", 0, 1),
+    # --- where the first weights come from
+    "init.weights": _text("", "ResNeXt weights of the face network: .safetensors or .pth"),
+    "init.run": _text("", "run directory whose network training starts from"),
     # --- how
     "train.batch_size": _number(32, "clips a step, over all devices", 1),
     "train.accumulate": _number(1, "parts a batch goes through the network in (memory)", 1),
@@ -198,6 +210,12 @@ FIELDS: dict[str, Field] = {
     "train.learning_rate": _number(1e-3, "peak of the learning rate", 0, 10),
     "train.weight_decay": _number(0.05, "AdamW's weight decay", 0, 1),
     "train.warmup_share": _number(0.06, "share of the steps that warm up", 0, 0.9),
+    "train.frozen_stages": _number(
+        0, "stages of the face network that don't learn: 1 its stem, 2 and its first stage, ...", 0
+    ),
+    "train.layer_decay": _number(
+        1.0, "learning rate of a stage of the face network, a share of the next one's", 0.01, 1
+    ),
     "train.clip_norm": _number(1.0, "largest norm of the gradient", 0),
     "train.ema": _number(0.99, "decay of the averaged weights that are evaluated", 0, 0.99999),
     "train.modality_dropout": _number(0.2, "probability that a clip loses one modality", 0, 1),

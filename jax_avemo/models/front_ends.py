@@ -49,6 +49,8 @@ class FrontEnds(nn.Module):
     attention_gate_bias: float = 0.0
     residual_scale_init: float = 1.0
     max_pool: bool = True
+    frozen_stages: int = 0
+    """Of the face network; see `ResNeXt`."""
     colour_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     colour_deviation: tuple[float, float, float] = (0.25, 0.25, 0.25)
     pixels: tuple[str, ...] = ("colour", "luminance")
@@ -95,6 +97,7 @@ class FrontEnds(nn.Module):
                 attention_gate_bias=self.attention_gate_bias,
                 residual_scale_init=self.residual_scale_init,
                 max_pool=self.max_pool,
+                frozen_stages=self.frozen_stages,
                 batch_norm_momentum=self.batch_norm_momentum,
                 dtype=self.dtype,
                 remat=self.remat,

@@ -4,6 +4,7 @@ from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, DTypeLike, Float
 
 from jax_avemo.models.batch_norm import MaskedBatchNorm
@@ -118,6 +119,9 @@ class ResNeXt(nn.Module):
     residual_scale_init: float = 1.0
     attention_gate_bias: float = 0.0
     batch_norm_momentum: float = 0.9
+    frozen_stages: int = 0
+    """1 = the stem, 2 = and the first stage, ...: running statistics stay and are used also in
+    training, and no gradient goes there."""
 
     @property
     def features(self) -> int:
@@ -141,9 +145,12 @@ class ResNeXt(nn.Module):
             kernel_init=nn.initializers.he_normal(),
             name="conv1",
         )(images)
-        x = nn.relu(MaskedBatchNorm(self.batch_norm_momentum, name="bn1")(x, mask, train))
+        learns = train and self.frozen_stages < 1
+        x = nn.relu(MaskedBatchNorm(self.batch_norm_momentum, name="bn1")(x, mask, learns))
         if self.max_pool:
             x = max_pool(x)
+        if self.frozen_stages == 1:
+            x = lax.stop_gradient(x)
 
         block = nn.remat(Bottleneck, static_argnums=(3,)) if self.remat else Bottleneck
         for stage, depth in enumerate(self.depths):
@@ -159,5 +166,7 @@ class ResNeXt(nn.Module):
                     batch_norm_momentum=self.batch_norm_momentum,
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{index}",
-                )(x, mask, train)
+                )(x, mask, train and self.frozen_stages < stage + 2)
+            if self.frozen_stages == stage + 2:
+                x = lax.stop_gradient(x)
         return x.mean(axis=(1, 2), dtype=jnp.float32)

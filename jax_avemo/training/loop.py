@@ -18,7 +18,7 @@ from jax_avemo.data.pipeline import LabelIndex, check_stored, training_batches
 from jax_avemo.errors import UserError
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
-from jax_avemo.training import build, checkpoint, hosts
+from jax_avemo.training import build, checkpoint, first_weights, hosts
 from jax_avemo.training.devices import check_batch_size, data_mesh, place_batch
 from jax_avemo.training.metrics_log import MetricsLog
 from jax_avemo.training.state import evaluated_variables, prepare_state
@@ -82,6 +82,8 @@ def train(
     manager = checkpoint.open_checkpoints(run)
     if (saved := checkpoint.restore_latest(manager, state)) is not None:
         state = saved
+    else:
+        state = first_weights.given(config, state, index, split, mesh)
     start = int(state.step)
     about = {
         "version": __version__,

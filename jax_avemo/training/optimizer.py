@@ -1,6 +1,7 @@
 """How parameters move: AdamW, its schedule, and the running average of the weights."""
 
-from typing import TypeVar
+import re
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ def build_optimizer(
     total_steps: int,
     clip_norm: float,
     b2: float = 0.99,
+    layer_decay: float = 1.0,
+    frozen_stages: int = 0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """AdamW with warm-up, cosine decay and clipping; returns it and its schedule (for the log).
 
@@ -35,6 +38,7 @@ def build_optimizer(
         total_steps: steps of the whole training.
         clip_norm: largest global L2 norm of the gradient; 0 = not clipped.
         b2: Adam's second-moment decay; 0.99 forgets faster than 0.999, which suits short training.
+        layer_decay, frozen_stages: see `layer_rate`; the weights' decay is scaled alike.
 
     Raises:
         ValueError: warmup_steps is not in [0, total_steps) or clip_norm is below 0.
@@ -55,7 +59,40 @@ def build_optimizer(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
         optax.adamw(schedule, b2=b2, weight_decay=weight_decay, mask=_is_kernel),
     )
+    if layer_decay < 1.0 or frozen_stages:
+
+        def scale(updates: optax.Updates, params: optax.Params | None = None) -> optax.Updates:
+            del params
+            return jax.tree_util.tree_map_with_path(
+                lambda path, u: u * layer_rate(path, updates, layer_decay, frozen_stages), updates
+            )
+
+        optimizer = optax.chain(optimizer, optax.stateless(scale))
     return optimizer, schedule
+
+
+def layer_rate(
+    path: tuple[Any, ...], parameters: Any, layer_decay: float, frozen_stages: int
+) -> float:
+    """The learning rate of the parameter at `path`, as a share of the schedule's.
+
+    Stage s of the face network's S + 1 (0 = stem, then the ResNeXt's S) has
+    layer_decay^(S + 1 - s), or 0 when frozen (s < frozen_stages); everything else has 1. Early
+    layers of a trained network are general and should move little (Howard and Ruder, ULMFiT, ACL
+    2018, section 3.2; Clark et al., ELECTRA, ICLR 2020, appendix A).
+    """
+    names = [str(key.key) for key in path if hasattr(key, "key")]
+    if not names or names[0] != "video_network":
+        return 1.0
+    stages = 1 + max(map(_stage, parameters["video_network"]))
+    stage = _stage(names[1])
+    return 0.0 if stage < frozen_stages else layer_decay ** (stages - stage)
+
+
+def _stage(name: str) -> int:
+    """layer2_0 -> 2; the stem's conv1 and bn1 -> 0."""
+    found = re.match(r"layer(\d+)_", name)
+    return int(found[1]) if found else 0
 
 
 def ema(old: Tree, new: Tree, decay: float, step: Int[Array, ""] | int) -> Tree:

@@ -58,6 +58,8 @@ def _parts(
         warmup_steps=schedule.warmup_steps,
         total_steps=schedule.total_steps,
         clip_norm=config.train.clip_norm,
+        layer_decay=config.train.layer_decay,
+        frozen_stages=config.train.frozen_stages,
     )
     balancer = build.build_balancer(config, len(index.emotions), len(index.subjects))
     objective = build.build_objective(config, schedule.total_steps)

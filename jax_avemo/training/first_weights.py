@@ -14,7 +14,7 @@ from jax_avemo.data.folds import Split
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.errors import UserError
 from jax_avemo.progress import say
-from jax_avemo.training import build, checkpoint
+from jax_avemo.training import build, checkpoint, hosts
 from jax_avemo.training.import_weights import ImportReport, import_resnext
 from jax_avemo.training.state import TrainState, describe_state, evaluated_variables
 from jax_avemo.training.weight_files import read_weights
@@ -42,13 +42,13 @@ def given(
     variables = evaluated_variables(state)
     if config.init.run:
         variables, report = from_run(Path(config.init.run), config, variables, index, split, mesh)
-        say(f"{config.init.run}: {report.describe()}")
+        _tell(f"{config.init.run}: {report.describe()}")
     if config.init.weights:
         if "video" not in config.model.modalities:
             raise UserError("init.weights are of the face network, which this config has not")
         tensors = read_weights(Path(config.init.weights))
         variables, report = into_face_network(tensors, variables)
-        say(f"{config.init.weights}: {report.describe()}")
+        _tell(f"{config.init.weights}: {report.describe()}")
     if not (config.init.run or config.init.weights):
         return state
 
@@ -61,6 +61,11 @@ def given(
         average_params=placed(variables["params"], state.average_params),
         batch_stats=placed(variables["batch_stats"], state.batch_stats),
     )
+
+
+def _tell(line: str) -> None:
+    if hosts.is_first():
+        say(line)
 
 
 def into_face_network(

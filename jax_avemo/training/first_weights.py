@@ -94,8 +94,7 @@ def from_run(
     Heads and adversaries of its subjects stay fresh; those of emotions too, where these differ.
 
     Raises:
-      UserError: no checkpoint there, a trunk of other shapes, or a leak: a subject that `run` was
-        trained on or selected by is a validation or test subject now.
+      UserError: no checkpoint there, a network of other shapes, or a leak (see `refuse_leak`).
     """
     manager = checkpoint.open_checkpoints(run, read_only=True)
     step = checkpoint.best_step(manager, run)
@@ -130,12 +129,15 @@ def from_run(
 
 
 def refuse_leak(run: Path, about: dict[str, Any], config: ConfigDict, split: Split) -> None:
-    """UserError when people whom `run` has learned from are to be measured on now."""
+    """UserError when a training subject of `run` selects or tests now, or a selecting one tests."""
     here = settings.to_dict(config)
     if not split.honest or any(about["config"].get(k) != here[k] for k in _SAME_PEOPLE):
         return
-    seen = set(about["split"]["train_subjects"]) | set(about["split"]["validation_subjects"])
-    leaked = sorted(seen & (set(split.validation_subjects) | set(split.test_subjects)))
+    trained, selected = (
+        set(about["split"][f"{part}_subjects"]) for part in ("train", "validation")
+    )
+    tested = set(split.test_subjects)
+    leaked = sorted((trained & (tested | set(split.validation_subjects))) | (selected & tested))
     if leaked:
         raise UserError(
             f"{run} was trained or selected on {len(leaked)} subjects that are measured on now "

@@ -67,7 +67,7 @@ def state_of(config):
         ),
         shapes,
     )
-    return model, state
+    return model, state.replace(average_params=state.params)  # as before the first step
 
 
 @pytest.fixture(scope="module")

@@ -188,12 +188,16 @@ def clips_of_another(
     config: ConfigDict, corpus: str, source: Path | None, folder: Path | None
 ) -> Any:
     """Clips of another corpus, made as those of `config` are; prepared ones need no `source`."""
+    from jax_avemo.data.clips.clips_dataset_builder import read_clips
+
     changes = {
         "data.corpus": corpus,
         "data.source": str(source or ""),
         "data.data_dir": str(folder or ""),
     }
-    return ensure_clips(settings.from_dict(settings.to_dict(config) | changes))
+    other = settings.from_dict(settings.to_dict(config) | changes)
+    ensure_clips(other)
+    return read_clips(settings.data_dir(other))
 
 
 def ensure_source(config: ConfigDict) -> Path | None:

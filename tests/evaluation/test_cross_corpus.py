@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from jax_avemo import config as settings
 from jax_avemo.corpora import crema_d, enterface05
+from jax_avemo.data.clips.clips_dataset_builder import write_clips
 from jax_avemo.errors import UserError
 from jax_avemo.evaluation.cross_corpus import check_another, restrict, shared_emotions
-from jax_avemo.schema import RAVDESS_EMOTIONS, shared_emotion
+from jax_avemo.main import clips_of_another
+from jax_avemo.schema import RAVDESS_EMOTIONS, Clip, Labels, shared_emotion
 
 SIX = ("happy", "sad", "angry", "fearful", "disgust", "surprised")
 
@@ -75,3 +78,21 @@ def test_the_runs_own_clips_are_refused(home, corpus, stored, key, refused):
     else:
         with pytest.raises(UserError, match=refused):
             check_another(*arguments)
+
+
+def test_prepared_clips_of_another_corpus_need_no_media(tmp_path):
+    labels = Labels("a", "anger", "1001")
+    clip = Clip(labels, (), np.zeros(0, np.float32), np.zeros(0, bool), 32, np.ones(9, np.int16), 1)
+    options = {"frame_size": 32, "frames_per_second": 5.0}
+    write_clips(
+        tmp_path,
+        [clip],
+        [labels],
+        emotions=["anger"],
+        options=options,
+        sources=["x"],
+        corpus="crema_d",
+    )
+    (tmp_path / "summary.json").write_text("{}")
+    clips = clips_of_another(settings.make_config("x", "tiny"), "crema_d", None, tmp_path)
+    assert (len(clips), clips.corpus, clips.synthetic) == (1, "crema_d", False)

@@ -1,0 +1,166 @@
+"""What a fact about this machine means for the work, and what to do: pure, for `doctor`."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "note", "bad"]
+"""`note`: something optional lacks, or is worth knowing; `bad`: something will not work."""
+
+OPENCV_WHEELS = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+DECODERS = {
+    "h264": "mp4, mov",
+    "hevc": "mp4 of newer phones",
+    "mpeg4": "avi",
+    "mjpeg": "avi of cameras",
+    "dvvideo": "eNTERFACE'05",
+    "flv": "CREMA-D",
+    "vp8": "webm",
+    "vp9": "webm",
+    "libdav1d": "AV1 in webm, mp4",
+    "aac": "mp4",
+    "mp3": "avi, flv",
+    "opus": "webm",
+    "vorbis": "webm",
+    "pcm_s16le": "wav, avi",
+}
+"""What FFmpeg must decode, and where it occurs."""
+ENCODERS = {"libx264": "the demo corpus and annotated films", "aac": "their sound"}
+EXTRAS = {
+    "demo": "the synthetic demo corpus (the default experiment makes it)",
+    "web": "avemo serve",
+    "onnx": "avemo export --format onnx",
+    "torch": "weights in PyTorch's own files",
+    "dev": "the tests",
+}
+"""What an extra of the package is for; extras that are not here are shown by name alone."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    topic: str
+    status: Status
+    says: str
+    remedy: str = ""
+    """What to do; "" where nothing needs doing."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return (str(error).strip().splitlines() or ["no more is said"])[0]
+
+
+def opencv_wheels(installed: Mapping[str, str]) -> Finding:
+    """Which OpenCV is there. All wheels write the same folder `cv2`: two of them make a mixture.
+
+    Args:
+      installed: distribution name -> version.
+    """
+    wheels = {name: installed[name] for name in OPENCV_WHEELS if name in installed}
+    names = " ".join(wheels)
+    shown = ", ".join(f"{name} {version}" for name, version in wheels.items())
+    clean = f"pip uninstall -y {names}" if names else ""
+    install = "pip install 'opencv-python-headless>=5'"
+    if len(wheels) > 1:
+        return Finding(
+            "opencv",
+            "bad",
+            f"{len(wheels)} wheels that overwrite each other: {shown}",
+            f"{clean} && {install}",
+        )
+    if not wheels:
+        return Finding("opencv", "note", "not installed as a wheel; cv2 comes from elsewhere")
+    if "headless" not in names:
+        return Finding(
+            "opencv",
+            "note",
+            f"{shown}: needs libGL, which machines without a screen lack",
+            f"{clean} && {install} (the same module)",
+        )
+    return Finding("opencv", "ok", shown)
+
+
+def missing_codecs(available: Iterable[str], wanted: Mapping[str, str], what: str) -> Finding:
+    """Which of the wanted decoders or encoders (`what`) lack."""
+    lacking = {name: use for name, use in wanted.items() if name not in set(available)}
+    if not lacking:
+        return Finding("codecs", "ok", f"all {len(wanted)} {what}s: {', '.join(wanted)}")
+    listed = ", ".join(f"{name} ({use})" for name, use in lacking.items())
+    # Without these nothing works; the others each lock out one kind of file.
+    needed = {"h264", "aac", "libx264"} & set(lacking)
+    return Finding(
+        "codecs",
+        "bad" if needed else "note",
+        f"this PyAV has no {what} for {listed}",
+        "pip install --force-reinstall --only-binary :all: av",
+    )
+
+
+def requirement_findings(
+    requirements: Iterable[str], installed: Mapping[str, str]
+) -> list[Finding]:
+    """What the package says it needs against what is installed; extras get a finding each.
+
+    Args:
+      requirements: PEP 508 strings, as the package's metadata has them.
+      installed: normalised distribution name -> version.
+    """
+    from packaging.requirements import Requirement
+
+    lacking: dict[str, list[str]] = {}
+    for text in requirements:
+        requirement = Requirement(text)
+        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", text)
+        group = extra.group(1) if extra else ""
+        if requirement.marker and not requirement.marker.evaluate({"extra": group}):
+            continue
+        lacking.setdefault(group, [])
+        version = installed.get(normalised(requirement.name))
+        wanted = f"{requirement.name}{requirement.specifier}"
+        if version is None:
+            lacking[group].append(f"{wanted} (absent)")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            lacking[group].append(f"{wanted} (is {version})")
+    found = []
+    for group, names in lacking.items():
+        topic = "packages" if not group else f"extra {group}"
+        if not names:
+            found.append(Finding(topic, "ok", EXTRAS.get(group, "") or "all there"))
+            continue
+        command = f"pip install 'jax_avemo[{group}]'" if group else "pip install -U jax_avemo"
+        used = f"; for {EXTRAS[group]}" if group in EXTRAS else ""
+        found.append(
+            Finding(topic, "note" if group else "bad", f"lacks {', '.join(names)}{used}", command)
+        )
+    return found
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def device_finding(devices: list[dict[str, str]], accelerator_expected: bool) -> Finding:
+    """What JAX computes on."""
+    kinds: dict[str, int] = {}
+    for device in devices:
+        kinds[device["kind"]] = kinds.get(device["kind"], 0) + 1
+    shown = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    only_cpu = all(device["platform"] == "cpu" for device in devices)
+    if only_cpu and accelerator_expected:
+        return Finding(
+            "devices",
+            "bad",
+            f"{shown}: an accelerator is in the machine, and JAX does not use it",
+            "unset JAX_PLATFORMS, look at the driver (nvidia-smi), and reinstall JAX's plug-in",
+        )
+    size = "the size 'cpu' is taken by default" if only_cpu else "the size 'full' is the default"
+    return Finding("devices", "ok", f"{shown}; {size}")

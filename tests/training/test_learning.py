@@ -22,8 +22,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.training import build, devices
 from jax_avemo.training.optimizer import ema
-from jax_avemo.training.state import evaluated_variables, example_batch, prepare_state
-from jax_avemo.training.step import make_evaluation_step
+from jax_avemo.training.state import example_batch, prepare_state
 
 EMOTIONS, SUBJECTS, WIDTH = 4, 6, 16
 STEPS, ADVERSARY_STEPS, BATCH, RATE = 400, 5, 64, 2e-3
@@ -39,7 +38,6 @@ def test_the_tiny_network_memorises_16_clips():
         "objective.label_smoothing": 0.0,
         "train.learning_rate": 5e-3,
         "train.ema": 0.5,
-        "model.batch_norm_momentum": 0.5,  # 40 steps are too few for running averages of 0.95
     }
     config = settings.make_config("x", "tiny", changes)
     index = LabelIndex(tuple("abcd"), tuple("123"))
@@ -60,10 +58,6 @@ def test_the_tiny_network_memorises_16_clips():
         first = first or float(metrics["loss/emotion"])
     assert first > 1.0  # about log 4
     assert float(metrics["loss/emotion"]) < 0.1 * first
-    found = jax.jit(make_evaluation_step(model))(
-        evaluated_variables(state), jax.tree.map(jnp.asarray, batch)
-    )
-    assert np.mean(np.argmax(found["probabilities"], 1) == batch["emotion"]) == 1.0
 
 
 class Clips(NamedTuple):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jax_avemo import cli, doctor
+from jax_avemo import cli, diagnosis, doctor
 
 REQUIREMENTS = (
     "jax>=0.10",

@@ -14,8 +14,8 @@ from main_job import command, experiment, fingerprint
 
 RUN = "runs/chaos"
 LENGTH = ("--config.train.epochs=8", "--config.train.evaluations=6")
-STEPS = 24
-"""Steps of a run of that length; a checkpoint is saved after every fourth."""
+STEPS = 27
+"""Steps of a run of that length; a checkpoint is saved after every fifth, and the last."""
 STAGES = ("corpus", "preparation", "training", "saving", "evaluation")
 
 
@@ -104,7 +104,7 @@ def kills(job: Job, rng: np.random.Generator):
         before = job.staged()
         yield lambda n=before: job.staged() > n, 0.15
     moments = [("training", int(step)) for step in rng.integers(1, STEPS, 6)]
-    moments += [("saving", int(step)) for step in rng.integers(1, STEPS - 3, 5)]
+    moments += [("saving", int(step)) for step in rng.integers(1, STEPS - 2, 5)]
     for kind, step in sorted(moments, key=lambda moment: moment[1]):
         if kind == "training":
             yield lambda s=step: job.step() >= s, 0.2

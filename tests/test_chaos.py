@@ -1,5 +1,6 @@
 """One run of the main job, killed again and again in every stage, against an unbroken one."""
 
+import contextlib
 import json
 import os
 import signal
@@ -33,6 +34,9 @@ class Job:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
+        self.started = time.time()
+        finished = [path.name for path in self.run.glob("checkpoints/*") if path.name.isdecimal()]
+        self.saved = max(map(int, finished), default=0)
         arguments = command(self.home, RUN, *LENGTH, self.compiled)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -70,7 +74,7 @@ class Job:
             return "corpus"
         if not list(self.data.glob("clips-*/summary.json")):
             return "preparation"
-        if list(self.run.glob("checkpoints/*tmp*")):
+        if self.saving():
             return "saving"
         if not (self.run / f"checkpoints/{STEPS}").exists():
             return "training"
@@ -83,15 +87,22 @@ class Job:
         return len(list(self.data.glob("clips-*/.staging/*.clip")))
 
     def step(self) -> int:
-        """The last step in the log."""
+        """The last step that this process made and logged; 0 = none yet."""
         path = self.run / "metrics.jsonl"
-        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        return json.loads(lines[-1])["step"] if lines else 0
+        if not path.exists() or path.stat().st_mtime < self.started:
+            return 0
+        lines = path.read_bytes().split(b"\n")[:-1]
+        step = json.loads(lines[-1])["step"] if lines else 0
+        return step if step > self.saved else 0
 
     def saving(self) -> int:
-        """The step that is being saved; 0 = none."""
-        names = [path.name for path in self.run.glob("checkpoints/*tmp*")]
-        return max((int(name.split(".")[0]) for name in names), default=0)
+        """The step that this process is saving, or left half-saved; 0 = none."""
+        steps = [0]
+        for path in self.run.glob("checkpoints/*tmp*"):
+            with contextlib.suppress(FileNotFoundError):  # it is whole by now
+                if path.stat().st_ctime >= self.started:
+                    steps.append(int(path.name.split(".")[0]))
+        return max(steps)
 
     def trained(self) -> bool:
         return f"training: {STEPS * 8}/{STEPS * 8} clips" in self.log.read_text(errors="replace")

@@ -143,7 +143,7 @@ def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
         folds=args.folds,
         seeds=args.seeds,
         workdir=args.workdir,
-        only_folds=args.only_fold,
+        only_folds=args.only_fold or (),
     )
     say(f"{len(cells)} cells in {args.workdir}; start the same command again to go on or to help")
     crossval.run_cells(cells, args.workdir)
@@ -151,7 +151,7 @@ def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
         args.config,
         folds=args.folds,
         seeds=args.seeds,
-        only_folds=args.only_fold,
+        only_folds=args.only_fold or (),
         workdir=args.workdir,
         overrides=rest,
     )
@@ -344,7 +344,6 @@ def build_parser() -> Parser:
         "--only-fold",
         type=int,
         action="append",
-        default=[],
         metavar="F",
         help="run this fold (several times: these); the record is marked exploratory",
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from main_job import CONFIGS, TINY, command, experiment, fingerprint
 from media_files import face_takes, tone, write_media
@@ -68,7 +69,9 @@ def test_a_finished_experiment_is_not_done_again(home):
     assert all(after[p] == before[p] for p in unchanged)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_killed_and_started_again_ends_in_the_same_bytes(home, kind):
     workdir = f"runs/{kind.name}"
     run = home / workdir

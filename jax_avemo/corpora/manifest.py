@@ -58,16 +58,11 @@ def _read_rows(table: Path) -> tuple[list[tuple[str, dict[str, str]]], list[str]
     try:
         names = [name.strip().casefold() for name in next(reader, [])]
         if missing := [name for name in _NEEDED if name not in names]:
-            raise UserError(
-                f"{table} has no column {', '.join(missing)}; its first line names them"
-            )
+            raise UserError(f"{table} has no column {', '.join(missing)}; line 1 names them")
         rows = [
-            (
-                f"{table} line {reader.line_num}",
-                dict(zip(names, (cell.strip() for cell in cells), strict=False)),
-            )
-            for cells in reader
-            if any(cell.strip() for cell in cells)
+            (f"{table} line {reader.line_num}", dict(zip(names, map(str.strip, row), strict=False)))
+            for row in reader
+            if any(map(str.strip, row))
         ]
     except csv.Error as error:
         raise UserError(f"{table} line {reader.line_num}: {error}") from error
@@ -85,9 +80,7 @@ def _recording(row: dict[str, str], folder: Path, where: str) -> Recording:
         raise UserError(f"{where}: sex is {row['sex']!r}, not female or male (or empty)")
     key = row["path"]
     if posixpath.normpath(key.replace("\\", "/")).split("/")[0] == "..":
-        raise UserError(
-            f"{where}: {key} leads out of {folder}; if that is meant, write it absolute"
-        )
+        raise UserError(f"{where}: {key} leads out of {folder}; write it absolute if meant")
     if start or end is not None:
         key += f"#{start:.10g}-" + ("" if end is None else f"{end:.10g}")
     labels = Labels(

@@ -70,7 +70,7 @@ def test_accents_are_found_however_they_are_spelled(tmp_path, listed, stored):
     ("text", "says"),
     [
         ("", "has no column path, emotion, subject"),
-        ("path,emotion\nx,y\n", "has no column subject; its first line"),
+        ("path,emotion\nx,y\n", "has no column subject; line 1"),
         ("path,emotion,subject\n", "lists no take"),
         ("path,emotion,subject\nx.mp4,,a\n", "line 2: no emotion"),
         ("path,emotion,subject\nx.mp4\n", "line 2: no emotion, subject"),

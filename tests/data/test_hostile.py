@@ -146,6 +146,7 @@ def hanging_make(staging: Path, task) -> bytes:
     return module._make(staging, task)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_costs_its_clip_alone(tmp_path, good, monkeypatch):
     takes = tmp_path / "source/happy/anna"
     takes.mkdir(parents=True)

@@ -58,6 +58,19 @@ def test_evaluation_uses_the_running_statistics():
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_evaluation_reaches_training_on_a_batch_seen_again_and_again():
+    """Up to n / (n - 1), n real values: the running statistics are those of the real rows."""
+    layer, seen = MaskedBatchNorm(momentum=0.5), variables()
+    again = jax.jit(lambda seen: layer.apply(seen, X, MASK, True, mutable=["batch_stats"]))
+    for _ in range(30):  # 2^-30 of the start is left
+        _, updated = again(seen)
+        seen |= updated
+    y = layer.apply(seen, X, MASK, False)
+    _, mean, unbiased = reference(X, MASK)
+    expected = (np.asarray(X, np.float64) - mean) / np.sqrt(unbiased + 1e-5) * SCALE + BIAS
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_padding_changes_nothing():
     def loss(x, weights, mask):
         y, stats = train(x, mask)

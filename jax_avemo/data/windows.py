@@ -77,7 +77,7 @@ def is_silent(audio: Int16[np.ndarray, "N"]) -> bool:
     blocks = audio[: len(audio) // _LEVEL_SAMPLES * _LEVEL_SAMPLES].reshape(-1, _LEVEL_SAMPLES)
     if not blocks.size:
         return True
-    power = np.square(blocks.astype(np.float64) / 32768).mean(axis=1).max()
+    power = np.max(np.square(blocks.astype(np.float64) / 32768).mean(axis=1))
     return bool(10 * np.log10(max(power, 1e-20)) < SILENCE_DECIBELS)
 
 

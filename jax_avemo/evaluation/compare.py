@@ -185,10 +185,11 @@ def compare_over_cells(
     drawn = generator.multinomial(count, np.full(count, 1 / count), size=samples) / count
     low, high = np.quantile(drawn @ difference, [0.025, 0.975])
     if count <= 12:
-        flips = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+        bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
+        flips = 1.0 - 2.0 * bits.astype(np.float64)
     else:
         # The first row flips nothing: a sampled p is never 0 (Phipson and Smyth 2010).
-        flips = generator.choice([-1.0, 1.0], size=(samples + 1, count))
+        flips = generator.choice([-1.0, 1.0], size=(samples + 1, count)).astype(np.float64)
         flips[0] = 1.0
     flipped = np.abs(flips @ difference) / count
     seen = float(difference.mean())

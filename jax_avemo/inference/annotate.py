@@ -246,7 +246,7 @@ class Painter:
         for emotion in np.argsort(now):
             y = bottom - np.interp(ticks, times, values[:, emotion]) * (bottom - top)
             points = np.stack([x, y], axis=1)[drawn].round().astype(np.int32)
-            strong = emotion == int(now.argmax())
+            strong = emotion == int(np.argmax(now))
             if len(points) > 1:
                 cv2.polylines(
                     lane,

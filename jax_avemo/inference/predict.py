@@ -331,7 +331,7 @@ class Model:
         self, window: Window, excerpt: Excerpt, outputs: dict[str, np.ndarray]
     ) -> Judgement:
         probabilities = outputs["probabilities"].astype(np.float64)
-        best = int(probabilities.argmax())
+        best = int(np.argmax(probabilities))
         there = ("video",) * (excerpt.face is not None) + ("audio",) * (excerpt.clip.audio.size > 0)
         return Judgement(
             start=window.start,

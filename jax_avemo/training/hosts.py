@@ -122,6 +122,8 @@ def joined(cluster: Cluster, report: Callable[[BaseException], int | None]) -> I
         return
     over = threading.Event()
     threading.Thread(target=_watch, args=(_client(), over), daemon=True).start()
+    # JAX's preemption service, which Orbax wants to be there, caught it: the signal would be
+    # swallowed outside the training loop.
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
@@ -142,8 +144,6 @@ def joined(cluster: Cluster, report: Callable[[BaseException], int | None]) -> I
 
 def _initialize(cluster: Cluster) -> bool:
     """Whether there is more than this process."""
-    # It catches SIGTERM for itself, from here on to the end of the process.
-    jax.config.update("jax_enable_preemption_service", False)
     # An empty list is neither None (JAX would choose) nor a restriction.
     devices: list[int] | None = [] if cluster.all_devices else None
     try:

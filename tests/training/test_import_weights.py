@@ -199,7 +199,8 @@ def test_code_in_a_file_is_refused_in_one_line_and_never_run(home, tmp_path):
     assert "\n" not in str(caught.value)
     assert not victim.exists()
     if home == "zip":
-        assert "is refused: it asks for 'io.open', which no tensor needs" in str(caught.value)
+        said = str(caught.value)  # the module is '_io' from Python 3.13 on
+        assert "is refused: it asks for '" in said and "io.open', which no tensor needs" in said
 
 
 def test_a_harmless_name_with_harmful_arguments_is_refused(tmp_path):

@@ -31,7 +31,8 @@ from jax_avemo.data.clip import ClipOptions, encode_jpeg, make_clip
 from jax_avemo.data.prepare import prepare
 from jax_avemo.demo.corpus import write_corpus
 from jax_avemo.media.blazeface import Face, FaceDetector
-from jax_avemo.media.decode import TimedFrame, read_media
+from jax_avemo.media.container import TimedFrame
+from jax_avemo.media.decode import read_media
 from jax_avemo.media.encode import write_video
 from jax_avemo.media.faces import track_and_crop
 from jax_avemo.schema import Labels, Recording

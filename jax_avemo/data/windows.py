@@ -12,8 +12,8 @@ from jaxtyping import Int16
 
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
 from jax_avemo.media.blazeface import FaceDetector
+from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.crops import FaceTrack
-from jax_avemo.media.decode import MediaError, TimedFrame
 from jax_avemo.media.faces import MIN_FOUND
 from jax_avemo.media.stream import SoundPiece, stream_media
 from jax_avemo.media.tracks import FaceFollowers

@@ -136,19 +136,6 @@ def probe(
     )
 
 
-def linear_probe(
-    train_x: Float[np.ndarray, "N D"],
-    train_y: Shaped[np.ndarray, " N"],
-    test_x: Float[np.ndarray, "M D"],
-    test_y: Shaped[np.ndarray, " M"],
-    *,
-    seed: int,
-    groups: Shaped[np.ndarray, " N"] | None = None,
-) -> ProbeResult:
-    """`probe` of kind "linear"."""
-    return probe(train_x, train_y, test_x, test_y, seed=seed, groups=groups, kind="linear")
-
-
 def leakage(
     embeddings: Mapping[str, Float[np.ndarray, "N D"]],
     targets: Mapping[str, Shaped[np.ndarray, " N"]],

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from jax_avemo.files import atomic_path
 from jax_avemo.inference.timeline import Judgement, Prediction, caption, spans
-from jax_avemo.media.decode import MediaError, _audio_stream, _opened
+from jax_avemo.media.container import MediaError, audio_stream, opened
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
 from jax_avemo.media.stream import stream_media
 
@@ -136,8 +136,8 @@ class _Sound:
 
 def _sound_frames(source: Path) -> Iterator[tuple[float, Any]]:
     """Time and frame, in a form that AAC takes; times count from the start of the film."""
-    with _opened(source) as container:
-        stream = _audio_stream(container)
+    with opened(source) as container:
+        stream = audio_stream(container)
         if stream is None:
             return
         origin = (container.start_time or 0) / av.time_base

@@ -39,7 +39,7 @@ from jax_avemo.inference.live import Live, as_int16
 from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
-from jax_avemo.media.decode import MediaError, TimedFrame
+from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
 from jax_avemo.media.stream import MAX_SECONDS, SoundPiece
 from jax_avemo.training import build

@@ -1,9 +1,7 @@
-"""How a media file becomes frames, their times and sound on one clock."""
+"""How a part of a media file becomes frames, their times and sound on one clock."""
 
-import contextlib
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,49 +9,28 @@ from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import Int16, UInt8
+from jaxtyping import Int16
 
-from jax_avemo.errors import UserError
-from jax_avemo.media.picture import progressive, upright_picture
-from jax_avemo.media.sniff import unreadable_reason
+from jax_avemo.media.container import (
+    MediaError,
+    Span,
+    TimedFrame,
+    audio_stream,
+    check_header,
+    check_length,
+    check_sound,
+    check_whole,
+    opened,
+    packet_extent,
+    picture_frames,
+    seek_start,
+    video_stream,
+)
 from jax_avemo.media.sound import SoundTrack
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
-# A playlist or concat file would make FFmpeg open other files: only self-contained containers.
-_OPEN_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,wav,flv",
-}
-# Titles in another encoding than UTF-8 stop PyAV before 19; 19 has no such argument.
-_LENIENT: dict[str, Any] = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-)
-_MAX_PIXELS = 4096 * 4096
 _MAX_SOURCE_RATE = 240.0
-_SHORTFALL_SECONDS = 0.5
-"""A file that ends this much before its header says is cut off."""
-_SETTLING_SECONDS = 0.2
 _DEFAULT_MAX_SECONDS = 300.0
-# Times derived from different time bases differ by rounding; far below any frame's duration.
-_TIME_SLACK_SECONDS = 1e-4
-
-
-class MediaError(UserError):
-    """A media file that cannot be used; `reason` says why in one line, without the path."""
-
-    def __init__(self, reason: str, path: Path | None = None) -> None:
-        super().__init__(reason if path is None else f"{path}: {reason}")
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class TimedFrame:
-    """A picture and when it is shown."""
-
-    time: float
-    """Seconds from the start of the clip."""
-    image: UInt8[np.ndarray, "H W 3"]
-    """RGB, upright, square pixels, at most 1280 px on the longer side."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +67,16 @@ def read_media(
     path = Path(path)
     if end is not None and not end > start:
         raise MediaError(f"the part ends at {end:g} s, before its start at {start:g} s", path)
-    span = _Span(path, start, end, max_seconds)
-    with _opened(path) as container:
-        video, sound = _video_stream(container), _audio_stream(container)
+    span = Span(path, start, end, max_seconds)
+    with opened(path) as container:
+        video, sound = video_stream(container), audio_stream(container)
         if need_video and video is None:
             raise MediaError("has no picture that can be decoded", path)
         if need_audio and sound is None:
             raise MediaError("has no sound that can be decoded", path)
         if video is None and sound is None:
             raise MediaError("has neither picture nor sound", path)
-        _check_header(container, video, span)
+        check_header(container, video, span)
         survey = _survey(container, video, sound, span)
     if need_audio and survey.audio.size == 0:
         raise MediaError("has no sound in the part asked for", path)
@@ -107,34 +84,15 @@ def read_media(
         raise MediaError("has no picture in the part asked for", path)
     frames: Iterator[TimedFrame] = iter(())
     if survey.video_end > 0:
-        frames = _frames(survey.span, survey.video_end, frames_per_second)
+        frames = picture_frames(survey.span, survey.video_end, frames_per_second)
     return Media(frames, survey.audio, survey.duration)
-
-
-@dataclass(frozen=True)
-class _Span:
-    """The part of a file that is wanted."""
-
-    path: Path
-    start: float
-    end: float | None
-    max_seconds: float
-    origin: float = 0.0
-    """The container's own time of the file's first moment, in seconds."""
-
-    def clip_time(self, container_time: float) -> float:
-        return container_time - self.origin - self.start
-
-    @property
-    def length(self) -> float | None:
-        return None if self.end is None else self.end - self.start
 
 
 @dataclass(frozen=True)
 class _Survey:
     """What one pass over the packets tells, with all sound and no picture decoded."""
 
-    span: _Span
+    span: Span
     audio: Any
     video_end: float
 
@@ -143,68 +101,7 @@ class _Survey:
         return max(self.video_end, self.audio.size / AUDIO_SAMPLE_RATE)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise MediaError("no such file" if not path.exists() else "is not a file", path)
-    if path.stat().st_size == 0:
-        raise MediaError("is empty (0 bytes)", path)
-    # "file:" keeps a name such as "a:b.mp4" from being read as a protocol.
-    name = "file:" + os.path.abspath(path)
-    try:
-        with av.open(name, options=dict(_OPEN_OPTIONS), **_LENIENT) as container:
-            yield container
-    except av.error.FFmpegError as error:
-        raise MediaError(unreadable_reason(path, error.strerror or ""), path) from error
-
-
-def _video_stream(container: Any) -> Any:
-    for stream in container.streams.video:
-        # Without a codec context, FFmpeg knows no decoder for it.
-        if (
-            stream.codec_context is not None
-            and not stream.disposition & av.stream.Disposition.attached_pic
-        ):
-            stream.thread_type = "SLICE"
-            stream.codec_context.thread_count = 1  # clips, not frames, are what runs in parallel
-            return stream
-    return None
-
-
-def _audio_stream(container: Any) -> Any:
-    known = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    return known[0] if known else None
-
-
-def _check_header(container: Any, video: Any, span: _Span) -> None:
-    if video is not None:
-        _check_pixels(video.codec_context.width, video.codec_context.height, span.path)
-    seconds = container.duration / av.time_base if container.duration else None
-    if seconds is None:
-        return
-    if span.start >= seconds + _TIME_SLACK_SECONDS:
-        raise MediaError(f"lasts {seconds:.2f} s, the part begins at {span.start:g} s", span.path)
-    wanted = min(seconds, span.end if span.end is not None else seconds) - span.start
-    _check_length(wanted, span)
-
-
-def _check_pixels(width: int, height: int, path: Path) -> None:
-    if width < 1 or height < 1:
-        # FFmpeg itself forgets the size of pictures over about 16,000 x 16,000.
-        raise MediaError("has a picture without size, or far over 4096 x 4096", path)
-    if width * height > _MAX_PIXELS:
-        raise MediaError(f"has a picture of {width} x {height}, the limit is 4096 x 4096", path)
-
-
-def _check_length(seconds: float, span: _Span) -> None:
-    if seconds > span.max_seconds + _TIME_SLACK_SECONDS:
-        raise MediaError(
-            f"lasts {seconds:.1f} s, the limit is {span.max_seconds:g} s: cut it into takes",
-            span.path,
-        )
-
-
-def _survey(container: Any, video: Any, sound: Any, span: _Span) -> _Survey:
+def _survey(container: Any, video: Any, sound: Any, span: Span) -> _Survey:
     """Pass over the packets: decode the sound, note how far the picture reaches."""
     span = dataclasses.replace(span, origin=(container.start_time or 0) / av.time_base)
     limit = math.inf if span.length is None else span.length
@@ -214,11 +111,11 @@ def _survey(container: Any, video: Any, sound: Any, span: _Span) -> _Survey:
     picture_end = 0.0
     pictures = sounds = bad_sounds = 0
     try:
-        _seek(container, span)
+        seek_start(container, span)
         for packet in container.demux(streams):
             index = packet.stream.index
             if packet.stream is video:
-                begin, finish = _extent(packet, span)
+                begin, finish = packet_extent(packet, span)
                 reached[index] = max(reached[index], finish)
                 if finish > 0 and begin < limit:
                     picture_end = max(picture_end, min(finish, limit))
@@ -233,128 +130,13 @@ def _survey(container: Any, video: Any, sound: Any, span: _Span) -> _Survey:
                 except av.error.FFmpegError:
                     bad_sounds += 1
                 reached[index] = track.end
-            _check_length(min(reached[index], limit), span)
+            check_length(min(reached[index], limit), span)
             # Packets come in decoding order, so that the picture may still go back a little.
             if min(reached.values()) > limit + 1:
                 break
     except av.error.FFmpegError as error:
         raise MediaError(f"is damaged ({error.strerror})", span.path) from error
     audio = track.finish()
-    if bad_sounds > max(1, sounds // 20):
-        raise MediaError(
-            f"is damaged: {bad_sounds} of {sounds} packets of sound cannot be decoded", span.path
-        )
-    _check_whole(container, streams, reached, span)
+    check_sound(bad_sounds, sounds, span.path)
+    check_whole(container, streams, reached, span)
     return _Survey(span, audio, picture_end)
-
-
-def _extent(packet: Any, span: _Span) -> tuple[float, float]:
-    """Clip times at which a packet of the picture begins and ends; the last one is empty."""
-    stamp = packet.dts if packet.pts is None else packet.pts
-    if stamp is None:
-        return -math.inf, -math.inf
-    begin = span.clip_time(float(stamp * packet.time_base))
-    if packet.duration:
-        return begin, begin + float(packet.duration * packet.time_base)
-    return begin, begin + 1 / float(packet.stream.average_rate or 25)
-
-
-def _check_whole(
-    container: Any, streams: list[Any], reached: dict[int, float], span: _Span
-) -> None:
-    """Compare with what the header promises: a file cut off still decodes up to there."""
-    promises = []
-    if container.duration:
-        promises.append((container.duration / av.time_base - span.start, max(reached.values())))
-    if container.format.name.startswith("mov"):  # elsewhere a stream's own duration is a guess
-        for stream in streams:
-            if stream.duration:
-                end = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-                promises.append((span.clip_time(end), reached[stream.index]))
-    for promised, there in promises:
-        wanted = promised if span.length is None else min(promised, span.length)
-        if there < wanted - _SHORTFALL_SECONDS:
-            raise MediaError(f"is cut off: {there:.2f} of {wanted:.2f} s are there", span.path)
-
-
-def _seek(container: Any, span: _Span) -> None:
-    if span.start > 0:
-        # A decoder of sound needs a few packets to settle.
-        target = max(span.start - _SETTLING_SECONDS, 0.0) + span.origin
-        container.seek(round(target * av.time_base), backward=True)
-
-
-def _frames(span: _Span, picture_end: float, frames_per_second: float) -> Iterator[TimedFrame]:
-    """Decode the picture and yield the frame nearest to every tick."""
-    damage = _Damage()
-    count = 0
-    with _opened(span.path) as container:
-        video = _video_stream(container)
-        aspect = float(video.sample_aspect_ratio or 1)
-        _seek(container, span)
-        kept: tuple[int, float, float, Any] | None = None  # slot, distance, time, frame
-        first: float | None = None
-        time: float | None = None
-        for frame in progressive(_decoded(container, video, damage, span.path)):
-            time = _frame_time(frame, video, span, time)
-            if time < -_TIME_SLACK_SECONDS:
-                continue
-            if span.length is not None and time >= span.length - _TIME_SLACK_SECONDS:
-                break
-            _check_length(time, span)
-            first = time if first is None else first
-            position = (time - first) * frames_per_second
-            slot = int(np.floor(position + 0.5 + 1e-6))
-            distance = abs(position - slot)
-            tick = first + slot / frames_per_second
-            if slot > 0 and tick > picture_end - _TIME_SLACK_SECONDS:
-                continue
-            if kept is not None and slot != kept[0]:
-                yield TimedFrame(max(kept[2], 0.0), upright_picture(kept[3], aspect))
-                count += 1
-                kept = None
-            if kept is None or distance < kept[1]:
-                kept = (slot, distance, time, frame)
-        if kept is not None:
-            yield TimedFrame(max(kept[2], 0.0), upright_picture(kept[3], aspect))
-            count += 1
-    if count == 0:
-        raise MediaError("has no picture that can be decoded", span.path)
-    if damage.good == 1:
-        raise MediaError("has a single frame: a picture, not a film", span.path)
-    if damage.bad > max(1, damage.good // 20):
-        raise MediaError(f"is damaged: {damage.bad} frames cannot be decoded", span.path)
-
-
-@dataclass
-class _Damage:
-    """Frames of a film that could be decoded and that could not."""
-
-    good: int = 0
-    bad: int = 0
-
-
-def _decoded(container: Any, video: Any, damage: _Damage, path: Path) -> Iterator[Any]:
-    for packet in container.demux(video):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            damage.bad += 1
-            continue
-        for frame in frames:
-            damage.good += 1
-            _check_pixels(frame.width, frame.height, path)
-            if frame.is_corrupt:
-                damage.bad += 1
-            else:
-                yield frame
-
-
-def _frame_time(frame: Any, video: Any, span: _Span, before: float | None) -> float:
-    """Clip time; where the file has none (AVI with B-frames), one frame after the last."""
-    stamp = frame.dts if frame.pts is None else frame.pts
-    if stamp is not None:
-        return span.clip_time(float(stamp * frame.time_base))
-    if before is None:
-        return -span.start
-    return before + 1 / float(video.average_rate or 25)

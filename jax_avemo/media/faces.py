@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from jax_avemo.media.blazeface import FaceDetector
+from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.crops import FaceTrack, cut_out, middle_square
-from jax_avemo.media.decode import MediaError, TimedFrame
 from jax_avemo.media.placement import Cutout, Placement, prominence, whole_picture
 from jax_avemo.media.tracks import FaceFollowers, Followed
 

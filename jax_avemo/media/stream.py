@@ -11,18 +11,19 @@ import av
 import numpy as np
 from jaxtyping import Int16
 
-from jax_avemo.media.decode import (
+from jax_avemo.media.container import (
     MediaError,
+    Span,
     TimedFrame,
-    _audio_stream,
-    _check_header,
-    _check_length,
-    _check_whole,
-    _extent,
-    _frames,
-    _opened,
-    _Span,
-    _video_stream,
+    audio_stream,
+    check_header,
+    check_length,
+    check_sound,
+    check_whole,
+    opened,
+    packet_extent,
+    picture_frames,
+    video_stream,
 )
 from jax_avemo.media.sound import SoundTrack
 
@@ -77,25 +78,27 @@ def stream_media(
       MediaError: as `read_media`, while the iterators run too; neither picture nor sound.
     """
     path = Path(path)
-    span = _Span(path, 0.0, None, max_seconds)
+    span = Span(path, 0.0, None, max_seconds)
     note = ""
-    with _opened(path) as container:
-        film = _video_stream(container) if video else None
-        sound = _audio_stream(container) if audio else None
+    with opened(path) as container:
+        film = video_stream(container) if video else None
+        sound = audio_stream(container) if audio else None
         streams = [stream for stream in (film, sound) if stream is not None]
         if not streams:
             wanted = " nor ".join(["picture"] * video + ["sound"] * audio)
             raise MediaError(f"has neither {wanted} that can be decoded", path)
-        _check_header(container, film, span)
+        check_header(container, film, span)
         span = dataclasses.replace(span, origin=(container.start_time or 0) / av.time_base)
         reached = _reached(container, streams, span)
         try:
-            _check_whole(container, streams, reached, span)
+            check_whole(container, streams, reached, span)
         except MediaError as error:
             note = error.reason
         picture_end = reached[film.index] if film is not None else 0.0
     return MediaStream(
-        frames=_frames(span, picture_end, frames_per_second) if picture_end > 0 else iter(()),
+        frames=picture_frames(span, picture_end, frames_per_second)
+        if picture_end > 0
+        else iter(()),
         sound=_sound(span) if sound is not None else iter(()),
         has_video=picture_end > 0,
         has_audio=sound is not None,
@@ -104,27 +107,27 @@ def stream_media(
     )
 
 
-def _reached(container: Any, streams: list[Any], span: _Span) -> dict[int, float]:
+def _reached(container: Any, streams: list[Any], span: Span) -> dict[int, float]:
     """Clip time up to which each stream has packets, nothing decoded."""
     reached = {stream.index: 0.0 for stream in streams}
     try:
         for packet in container.demux(streams):
-            finish = _extent(packet, span)[1]
+            finish = packet_extent(packet, span)[1]
             if math.isfinite(finish):
                 index = packet.stream.index
                 reached[index] = max(reached[index], finish)
-                _check_length(finish, span)
+                check_length(finish, span)
     except av.error.FFmpegError as error:
         raise MediaError(f"is damaged ({error.strerror})", span.path) from error
     return reached
 
 
-def _sound(span: _Span) -> Iterator[SoundPiece]:
+def _sound(span: Span) -> Iterator[SoundPiece]:
     track = SoundTrack(None)
     packets = bad = 0
-    with _opened(span.path) as container:
+    with opened(span.path) as container:
         try:
-            for packet in container.demux(_audio_stream(container)):
+            for packet in container.demux(audio_stream(container)):
                 packets += 1
                 try:
                     for frame in packet.decode():
@@ -135,7 +138,4 @@ def _sound(span: _Span) -> Iterator[SoundPiece]:
         except av.error.FFmpegError as error:
             raise MediaError(f"is damaged ({error.strerror})", span.path) from error
     yield from (SoundPiece(*piece) for piece in track.take(last=True))
-    if bad > max(1, packets // 20):
-        raise MediaError(
-            f"is damaged: {bad} of {packets} packets of sound cannot be decoded", span.path
-        )
+    check_sound(bad, packets, span.path)

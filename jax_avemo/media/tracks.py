@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jax_avemo.media.blazeface import Face, FaceDetector
+from jax_avemo.media.container import TimedFrame
 from jax_avemo.media.crops import FaceTrack, cut_out
-from jax_avemo.media.decode import TimedFrame
 from jax_avemo.media.placement import (
     CROP_CENTER,
     CROP_UNITS,

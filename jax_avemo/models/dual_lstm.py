@@ -115,40 +115,6 @@ def dual_lstm_cell(
     return jnp.where(real, new_hidden, hidden), jnp.where(real, new_cell, cell)
 
 
-def scan_dual_lstm(
-    params: Mapping[str, Any],
-    video: Float[Array, "B S Dv"],
-    audio: Float[Array, "B S Da"],
-    video_mask: Bool[Array, "B S"],
-    audio_mask: Bool[Array, "B S"],
-    unroll: int = 1,
-) -> Float[Array, "B S width"]:
-    """`DualLSTM` over the same parameters through `lax.scan`: for exporters, which lack `nn.scan`.
-
-    Args:
-      params: the `params` collection of a `DualLSTM`.
-      video, audio, video_mask, audio_mask: as for `DualLSTM`.
-      unroll: steps per iteration of the loop.
-    """
-    outputs = []
-    for direction in ("forward", "backward"):
-        if direction in params:
-            p = params[direction]
-            projected = project(p, video, audio, video_mask, audio_mask)
-            zeros = jnp.zeros((video.shape[0], projected.shape[-1] // BLOCKS), projected.dtype)
-
-            def step(carry: Carry, inputs: tuple, cell: Mapping = p["cell"]) -> tuple[Carry, Array]:
-                carry = dual_lstm_cell(cell, carry, *inputs)
-                return carry, carry[0]
-
-            inputs = (jnp.swapaxes(projected, 0, 1), video_mask.T, audio_mask.T)
-            hidden: Array = lax.scan(
-                step, (zeros, zeros), inputs, reverse=direction == "backward", unroll=unroll
-            )[1]
-            outputs.append(jnp.swapaxes(hidden, 0, 1))
-    return jnp.concatenate(outputs, axis=-1)
-
-
 def run_steps(
     cell: Callable[[Any, int], tuple[Any, Float[Array, "B H"]]],
     carry: Any,

@@ -4,8 +4,7 @@ Functionals of low-level descriptors in the manner of GeMAPS (Eyben et al., "The
 Acoustic Parameter Set (GeMAPS) for Voice Research and Affective Computing", IEEE Transactions on
 Affective Computing 7(2), 2016). A mean over time, which is what a convolutional network pools to,
 tells neither a long sentence from a short one nor the range of a pitch from its height; a small
-corpus does not teach it. Logistic regression on these 20 numbers alone reached 52 % UAR on unseen
-actors of demo corpus seed 0, the audio network without them 50 %.
+corpus does not teach it.
 """
 
 from itertools import pairwise

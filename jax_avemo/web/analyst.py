@@ -14,7 +14,7 @@ from jax_avemo.evaluation.card import SYNTHETIC_WARNING
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.predict import load
 from jax_avemo.inference.timeline import FacePath, Judgement, Prediction
-from jax_avemo.media.decode import MediaError
+from jax_avemo.media.container import MediaError
 from jax_avemo.media.sandbox import IsolatedWorker, Limits
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 from jax_avemo.web.moment import MomentTask, live_window, pack_moment, unpack_moment

@@ -15,7 +15,7 @@ from jax_avemo.data.clip import decode_jpeg
 from jax_avemo.data.windows import WindowMaker, WindowOptions, window_to_bytes
 from jax_avemo.errors import UserError
 from jax_avemo.media.blazeface import FaceDetector
-from jax_avemo.media.decode import TimedFrame
+from jax_avemo.media.container import TimedFrame
 from jax_avemo.media.stream import SoundPiece
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 

@@ -13,7 +13,7 @@ from jax_avemo.data.clip import (
     make_clip,
 )
 from jax_avemo.errors import UserError
-from jax_avemo.media.decode import MediaError
+from jax_avemo.media.container import MediaError
 from jax_avemo.schema import Clip, Labels, Recording
 
 OPTIONS = ClipOptions(frame_size=64, frames_per_second=5, max_seconds=10)

@@ -17,7 +17,7 @@ from jax_avemo.data.windows import (
     window_from_bytes,
     window_to_bytes,
 )
-from jax_avemo.media.decode import MediaError, TimedFrame
+from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.stream import SoundPiece
 from jax_avemo.schema import Labels, Recording
 

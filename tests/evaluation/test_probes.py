@@ -11,7 +11,6 @@ from jax_avemo.evaluation.probes import (
     PROBES,
     equal_error_rate,
     leakage,
-    linear_probe,
     plda_scores,
     probe,
     verification_eer,
@@ -41,40 +40,40 @@ class TestProbe:
         assert found.shuffled_floor < 0.5
 
     def test_finds_nothing_in_noise(self):
-        found = linear_probe(*clips(0.0, each=40), *clips(0.0, seed=1, each=40), seed=0)
+        found = probe(*clips(0.0, each=40), *clips(0.0, seed=1, each=40), seed=0)
         assert found.low < 0.25 < found.high
         assert found.balanced_accuracy == pytest.approx(0.25, abs=0.12)
 
     def test_ignores_the_scale_and_offset_of_features(self):
         train, test = clips(0.7), clips(0.7, seed=1)
         scale, offset = np.logspace(-3, 3, 16), np.linspace(-50, 50, 16)
-        plain = linear_probe(*train, *test, seed=0)
-        moved = linear_probe(
+        plain = probe(*train, *test, seed=0)
+        moved = probe(
             train[0] * scale + offset, train[1], test[0] * scale + offset, test[1], seed=0
         )
         assert moved.balanced_accuracy == pytest.approx(plain.balanced_accuracy, abs=0.03)
 
     def test_a_constant_feature_is_silent(self):
         train, test = clips(1.0), clips(1.0, seed=1)
-        plain = linear_probe(*train, *test, seed=0)
+        plain = probe(*train, *test, seed=0)
         constant = [
             np.hstack([x, np.full((len(x), 1), value)])
             for x, value in ((train[0], 0.1), (test[0], 7.0))
         ]
-        found = linear_probe(constant[0], train[1], constant[1], test[1], seed=0)
+        found = probe(constant[0], train[1], constant[1], test[1], seed=0)
         assert found.balanced_accuracy == pytest.approx(plain.balanced_accuracy, abs=0.03)
 
     def test_more_features_than_clips_give_the_same_as_turned_ones(self):
         """The rotation into the span of the training clips is exact for an L2 penalty."""
         train, test = clips(1.0, width=16, each=10), clips(1.0, width=16, each=10, seed=1)
         wide = [np.hstack([x] * 5) for x in (train[0], test[0])]  # 80 features of 40 clips
-        found = linear_probe(wide[0], train[1], wide[1], test[1], seed=0)
+        found = probe(wide[0], train[1], wide[1], test[1], seed=0)
         assert found.balanced_accuracy > 0.9
 
     def test_the_regularisation_never_sees_the_test_clips(self):
         train, test = clips(0.5), clips(0.5, seed=1)
         chosen = [
-            linear_probe(*train, test[0], labels, seed=0).regularisation
+            probe(*train, test[0], labels, seed=0).regularisation
             for labels in (test[1], test[1][::-1])
         ]
         assert chosen[0] == chosen[1]
@@ -85,32 +84,32 @@ class TestProbe:
         twins = np.repeat(x, 2, axis=0), np.repeat(labels, 2)
         take = np.repeat(np.arange(len(x)), 2)
         test = clips(0.3, seed=1)
-        parted = linear_probe(*twins, *test, seed=0)
-        together = linear_probe(*twins, *test, seed=0, groups=take)
+        parted = probe(*twins, *test, seed=0)
+        together = probe(*twins, *test, seed=0, groups=take)
         assert together.regularisation < 0.1 * parted.regularisation
 
     def test_a_test_class_unknown_to_training_is_missed(self):
         x, labels = clips(4.0)
         known = labels < 3
-        found = linear_probe(x[known], labels[known], *clips(4.0, seed=1), seed=0)
+        found = probe(x[known], labels[known], *clips(4.0, seed=1), seed=0)
         assert found.balanced_accuracy == pytest.approx(0.75, abs=0.02)
 
     def test_one_clip_a_class_still_trains(self):
         x, labels = clips(4.0, each=1)
-        assert linear_probe(x, labels, *clips(4.0, seed=1), seed=0).balanced_accuracy > 0.5
+        assert probe(x, labels, *clips(4.0, seed=1), seed=0).balanced_accuracy > 0.5
 
     def test_text_labels_and_the_same_seed_give_the_same(self):
         x, labels = clips(0.5)
         names = np.array(["anna", "ben", "cleo", "dan"])
         test_x, test_y = clips(0.5, seed=1)
-        numbers = linear_probe(x, labels, test_x, test_y, seed=0)
-        assert linear_probe(x, names[labels], test_x, names[test_y], seed=0) == numbers
+        numbers = probe(x, labels, test_x, test_y, seed=0)
+        assert probe(x, names[labels], test_x, names[test_y], seed=0) == numbers
 
     def test_unbalanced_test_clips_are_balanced(self):
         x, labels = clips(0.6, each=30)
         test_x, test_y = clips(0.6, seed=1, each=30)
         kept = (test_y == 0) | (np.arange(len(test_y)) % 7 == 0)
-        found = linear_probe(x, labels, test_x[kept], test_y[kept], seed=0)
+        found = probe(x, labels, test_x[kept], test_y[kept], seed=0)
         from sklearn.linear_model import LogisticRegression
 
         mean, deviation = x.mean(0), x.std(0)
@@ -130,9 +129,9 @@ class TestProbe:
     def test_one_class_or_no_test_clip_is_refused(self):
         x, labels = clips(1.0)
         with pytest.raises(ValueError, match="two training classes"):
-            linear_probe(x, labels * 0, x, labels, seed=0)
+            probe(x, labels * 0, x, labels, seed=0)
         with pytest.raises(ValueError, match="test clip"):
-            linear_probe(x, labels, x[:0], labels[:0], seed=0)
+            probe(x, labels, x[:0], labels[:0], seed=0)
 
 
 class TestLeakage:

@@ -7,7 +7,8 @@ import pytest
 from media_files import tone, write_media
 
 from jax_avemo.errors import UserError
-from jax_avemo.media.decode import Media, MediaError, read_media
+from jax_avemo.media.container import MediaError
+from jax_avemo.media.decode import Media, read_media
 
 
 def grey(level: int, side: int = 64) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 from media_files import face_picture
 
 from jax_avemo.media.blazeface import FaceDetector
-from jax_avemo.media.decode import MediaError, TimedFrame
+from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.faces import track_and_crop
 
 SIZE = 96

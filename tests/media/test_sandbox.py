@@ -11,7 +11,7 @@ import pytest
 from jax_avemo.errors import UserError
 from jax_avemo.files import write_atomic
 from jax_avemo.media import sandbox
-from jax_avemo.media.decode import MediaError
+from jax_avemo.media.container import MediaError
 from jax_avemo.media.sandbox import (
     IsolatedError,
     IsolatedWorker,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from media_files import face_picture, tone, write_media
 
-from jax_avemo.media.decode import MediaError, read_media
+from jax_avemo.media.container import MediaError
+from jax_avemo.media.decode import read_media
 from jax_avemo.media.stream import stream_media
 
 

@@ -5,7 +5,7 @@ import pytest
 from media_files import face_picture
 
 from jax_avemo.media.blazeface import FaceDetector
-from jax_avemo.media.decode import TimedFrame
+from jax_avemo.media.container import TimedFrame
 from jax_avemo.media.tracks import FaceFollowers
 
 

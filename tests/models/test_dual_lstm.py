@@ -9,7 +9,7 @@ import pytest
 from jax.test_util import check_grads
 from numpy_reference import assert_slopes
 
-from jax_avemo.models.dual_lstm import DualLSTM, dual_lstm_cell, project, scan_dual_lstm
+from jax_avemo.models.dual_lstm import BLOCKS, DualLSTM, dual_lstm_cell, project
 
 B, S, DV, DA, H = 3, 5, 4, 3, 6
 # Every case: both, picture only, sound only, neither; in the middle and at the end.
@@ -125,6 +125,26 @@ def test_the_scans_gradient_is_the_equations_finite_difference(kind, sequences, 
 
     point = (variables["params"], video, audio)
     assert_slopes(loss, quick_jit(jax.grad(ours, argnums=(0, 1, 2)))(*point), *point)
+
+
+def scan_dual_lstm(params, video, audio, video_mask, audio_mask, unroll=1):
+    """The same cell over the same parameters through `lax.scan`."""
+    outputs = []
+    for direction in ("forward", "backward"):
+        p = params[direction]
+        projected = project(p, video, audio, video_mask, audio_mask)
+        zeros = jnp.zeros((video.shape[0], projected.shape[-1] // BLOCKS), projected.dtype)
+
+        def step(carry, inputs, cell=p["cell"]):
+            carry = dual_lstm_cell(cell, carry, *inputs)
+            return carry, carry[0]
+
+        inputs = (jnp.swapaxes(projected, 0, 1), video_mask.T, audio_mask.T)
+        _, hidden = jax.lax.scan(
+            step, (zeros, zeros), inputs, reverse=direction == "backward", unroll=unroll
+        )
+        outputs.append(jnp.swapaxes(hidden, 0, 1))
+    return jnp.concatenate(outputs, axis=-1)
 
 
 @pytest.mark.parametrize("kind", ["plain", "normalised"])

@@ -17,7 +17,7 @@ import pytest
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
-from jax_avemo.evaluation.probes import linear_probe
+from jax_avemo.evaluation.probes import probe
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.training import build, devices
@@ -191,10 +191,11 @@ def measure(adversary: str, strength: float, confound: float = 0.0) -> Found:
     known, new = clips(0.0, seed=3, count=240), clips(0.0, seed=2, count=240)
     z_e = np.asarray(apply(params, *known).emotion_embedding)
     out = apply(params, *new)
-    probe = linear_probe(z_e, known.subject, np.asarray(out.emotion_embedding), new.subject, seed=0)
+    unknown = np.asarray(out.emotion_embedding)
+    identity = probe(z_e, known.subject, unknown, new.subject, seed=0)
     found = Found(
         np.mean(np.argmax(out.emotion_logits, 1) == new.emotion),
-        probe.balanced_accuracy,
+        identity.balanced_accuracy,
         np.mean(np.argmax(out.adversary_identity_logits, 1) == new.subject),
     )
     print(adversary, strength, confound, found)

@@ -6,6 +6,7 @@ import numpy as np
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import Cell
+from jax_avemo.files import write_json
 
 EMOTIONS = ["happy", "sad"]
 
@@ -69,7 +70,6 @@ def write_finished(cell: Cell, accuracy: float, *, clips: int = 8, people: int =
 
 def write_done(cell: Cell) -> None:
     """Only the mark that it is finished."""
-    cell.run.mkdir(parents=True, exist_ok=True)
     done = {
         "fold": cell.fold,
         "seed": cell.seed,
@@ -78,4 +78,4 @@ def write_done(cell: Cell) -> None:
         "resumed": False,
         "hardware": "1 cpu, 2 cores",
     }
-    (cell.run / "cell.json").write_text(json.dumps(done))
+    write_json(cell.run / "cell.json", done)  # as a run does: others look while it is written

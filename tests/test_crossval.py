@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -104,11 +104,10 @@ def fake(monkeypatch):
 
 def test_every_cell_is_run_once_whoever_helps(fake, tmp_path):
     made = cells(tmp_path, seeds=3)
-    helpers = [threading.Thread(target=crossval.run_cells, args=(made, tmp_path)) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        helpers = [pool.submit(crossval.run_cells, made, tmp_path) for _ in range(3)]
     for helper in helpers:
-        helper.start()
-    for helper in helpers:
-        helper.join(timeout=60)
+        helper.result()
     assert sorted(fake) == sorted(cell.title for cell in made)
     crossval.run_cells(made, tmp_path)
     assert len(fake) == len(made)

@@ -34,11 +34,11 @@ def marked_commands(page: str) -> list[str]:
 
 def at_size_tiny(command: str) -> str:
     """The command as the test runs it: installed already, smallest size, real folders."""
+    command = re.sub(r"\bbench\b", "tiny", command)
     command = command.split("pip install")[-1].split(" && ", 1)[-1] if "&&" in command else command
-    if "configs/ablations.py:" in command or "configs/baselines.py:" in command:
-        command = re.sub(r"(configs/\w+\.py:\w+)", r"\1,tiny", command)
-    else:
-        command = re.sub(r"(--config=configs/\w+\.py)(?!:)", r"\1:tiny", command)
+    command = re.sub(r"(configs/(?:ablations|baselines)\.py:\w+)(?!,|\w)", r"\1,tiny", command)
+    command = re.sub(r"(--config=configs/\w+\.py)(?!:)", r"\1:tiny", command)
+    command = command.replace("--folds 4 --seeds 3", "--folds 4 --seeds 1 --only-fold 0")
     command = command.replace("--actors 24", "--actors 4").replace("--confound 0.5", "")
     command = command.replace("--size 80 --fps 12", "--size 40 --fps 4")
     for corpus in ("ravdess", "folder"):
@@ -62,6 +62,10 @@ def test_a_command_is_made_small():
     assert at_size_tiny(readme) == "python -m x --config=configs/a.py:tiny"
     ablation = "python -m x --config=configs/ablations.py:hsic"
     assert at_size_tiny(ablation) == ablation + ",tiny"
+    both = (
+        "avemo crossval --config=configs/decoupled.py:bench --config=configs/baselines.py:x,bench"
+    )
+    assert at_size_tiny(both) == both.replace("bench", "tiny")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -26,6 +26,11 @@ _KINDS = (
     ("a document (PDF)", b"%PDF"),
     ("a program (ELF)", b"\x7fELF"),
     ("compressed (gzip): unpack it", b"\x1f\x8b"),
+    (
+        "a Git LFS pointer, not the recording: fetch it with 'git lfs pull'",
+        b"version https://git-lfs",
+    ),
+    ("a git-annex pointer, not the recording: fetch it with 'git annex get'", b"/annex/objects/"),
     ("a container this program does not read (MPEG)", b"\x00\x00\x01\xba"),
     ("a container this program does not read (ASF, WMV)", b"\x30\x26\xb2\x75"),
     ("a container this program does not read (Ogg)", b"OggS"),

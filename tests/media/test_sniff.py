@@ -3,6 +3,7 @@ import pytest
 from jax_avemo.media.sniff import unreadable_reason
 
 PLAYLIST = "is a playlist, and the files it names are not opened for it"
+LFS_POINTER = b"version https://git-lfs.example/spec/v1\noid sha256:0f\nsize 9\n"
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,8 @@ PLAYLIST = "is a playlist, and the files it names are not opened for it"
         (b"PK\x03\x04rest", "is a zip archive"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a picture (JPEG)"),
         (b"\x89PNG\r\n\x1a\n", "is a picture (PNG)"),
+        (LFS_POINTER, "is a Git LFS pointer"),
+        (b"/annex/objects/SHA256E-s9--0f.mp4\n", "is a git-annex pointer"),
         (b"file one.mp4\nfile two.mp4\n", "is text, not audio or video"),
         ("Straße\n".encode(), "is text, not audio or video"),
         (b"\0" * 5000, "begins with nothing but zeros: was it copied whole?"),

@@ -192,6 +192,12 @@ FIELDS: dict[str, Field] = {
         "none",
     ),
     "objective.reversal": _number(0.1, "strength of the reversed gradient at the end", 0),
+    "objective.adversary_steps": _number(
+        1, "updates of the adversaries for one of the encoders; all but the last alone", 1, 1000
+    ),
+    "objective.adversary_learning_rate": _number(
+        0.01, "learning rate (Adam's) of the updates that the adversaries take alone", 0, 1
+    ),
     "objective.orthogonality": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
     "objective.hsic": _number(1.0, "weight of HSIC(z_e, z_i) when coupling is hsic", 0),
     "objective.balancer": _one_of(

@@ -95,6 +95,8 @@ def build_objective(config: ConfigDict, total_steps: int) -> Objective:
         modality_dropout=config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0,
         ema=config.train.ema,
         total_steps=total_steps,
+        adversary_steps=o.adversary_steps,
+        adversary_learning_rate=o.adversary_learning_rate,
     )
 
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build
+from jax_avemo.training.adversary import adversaries_of
 from jax_avemo.training.devices import replicated
 from jax_avemo.training.optimizer import build_optimizer
 from jax_avemo.training.step import TrainState, make_train_step, tasks
@@ -67,6 +68,7 @@ def _parts(
     def initial(key: jax.Array, batch: Any) -> TrainState:
         variables = model.init(key, batch, train=False)
         params = variables["params"]
+        alone = objective.adversary_optimizer
         return TrainState(
             step=jnp.int32(0),
             params=params,
@@ -75,6 +77,7 @@ def _parts(
             optimizer=optimizer.init(params),
             balancer=balancer.init(tasks(objective)),
             skipped=jnp.int32(0),
+            adversary_optimizer=alone.init(adversaries_of(params)) if alone else (),
         )
 
     return initial, make_train_step(

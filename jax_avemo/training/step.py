@@ -15,6 +15,7 @@ from jax_avemo.objectives import losses
 from jax_avemo.objectives.balancing import Balancer
 from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.accumulate import vjp_in_parts
+from jax_avemo.training.adversary import respond
 from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
@@ -36,6 +37,8 @@ class TrainState(struct.PyTreeNode):
     balancer: Any
     skipped: Any
     """How many steps were skipped because a gradient was not finite."""
+    adversary_optimizer: Any = ()
+    """Of the adversaries' own updates; empty where they take none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Objective:
     modality_dropout: float
     ema: float
     total_steps: int
+    adversary_steps: int
+    adversary_learning_rate: float
+
+    @property
+    def adversary_optimizer(self) -> optax.GradientTransformation | None:
+        """Of the updates that the adversaries take alone; None = they take none."""
+        alone = self.adversarial and self.adversary_steps > 1
+        return optax.adam(self.adversary_learning_rate) if alone else None
 
 
 def tasks(objective: Objective) -> tuple[str, ...]:
@@ -82,8 +93,11 @@ def make_train_step(
 
     The network is differentiated once: first the trunk up to the fused embedding z, then the
     heads as a function of z, where each task's gradient is had for almost nothing. GradNorm's
-    norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz.
+    norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz. Between the
+    two the adversaries may go ahead on what they are shown, see `respond`.
     """
+
+    adversary_optimizer = objective.adversary_optimizer
 
     def train_step(
         state: TrainState, batch: Any, key: PRNGKeyArray
@@ -115,8 +129,8 @@ def make_train_step(
             beside = (fused.inputs, fused.video_available, fused.audio_available)
             return differentiable, (beside, updates.get("batch_stats", {}))
 
-        def heads(params: Any, embedding: Array) -> dict[str, Array]:
-            heads_out: Any = model.apply(
+        def decouple(params: Any, embedding: Array) -> Any:
+            return model.apply(
                 {"params": params},
                 embedding,
                 train=True,
@@ -126,6 +140,15 @@ def make_train_step(
                 rngs={"dropout": heads_key},
                 method="decouple",
             )
+
+        def adversary_losses(from_z_e: Array, from_z_i: Array) -> dict[str, Array]:
+            return {
+                "adversary_identity": losses.softmax_cross_entropy(from_z_e, subject, valid),
+                "adversary_emotion": losses.softmax_cross_entropy(from_z_i, emotion, valid),
+            }
+
+        def heads(params: Any, embedding: Array) -> dict[str, Array]:
+            heads_out = decouple(params, embedding)
             found = {
                 EMOTION: losses.softmax_cross_entropy(
                     heads_out.emotion_logits, emotion, valid, objective.label_smoothing
@@ -144,11 +167,8 @@ def make_train_step(
                 if objective.hsic:
                     found["hsic"] = losses.hsic(z_e, z_i, valid)
                 if objective.adversarial:
-                    found["adversary_identity"] = losses.softmax_cross_entropy(
-                        heads_out.adversary_identity_logits, subject, valid
-                    )
-                    found["adversary_emotion"] = losses.softmax_cross_entropy(
-                        heads_out.adversary_emotion_logits, emotion, valid
+                    found |= adversary_losses(
+                        heads_out.adversary_identity_logits, heads_out.adversary_emotion_logits
                     )
             return found
 
@@ -159,12 +179,29 @@ def make_train_step(
         embedding, video_logits, audio_logits = differentiable
         inputs, video_available, audio_available = beside
 
+        start, adversary_state = state.params, state.adversary_optimizer
+        if adversary_optimizer is not None:
+            now = decouple(start, embedding)
+            seen = now.emotion_embedding, now.identity_embedding, emotion, subject
+
+            def adversary_loss(adversaries: Any) -> Array:
+                logits: Any = model.apply({"params": adversaries}, *seen, method="oppose")
+                return sum(adversary_losses(*logits).values(), jnp.float32(0.0))
+
+            start, adversary_state = respond(
+                adversary_loss,
+                start,
+                adversary_optimizer,
+                adversary_state,
+                objective.adversary_steps - 1,
+            )
+
         names = tasks(objective)
         gradients = {
-            name: inputs.T @ jax.grad(lambda z, n=name: heads(state.params, z)[n])(embedding)
+            name: inputs.T @ jax.grad(lambda z, n=name: heads(start, z)[n])(embedding)
             for name in names
         }
-        values = heads(state.params, embedding)
+        values = heads(start, embedding)
         # The balancer compares losses with log(classes): label smoothing would keep the emotion
         # loss from ever falling as far as the identity loss.
         compared = {name: values[UNSMOOTHED if name == EMOTION else name] for name in names}
@@ -199,19 +236,20 @@ def make_train_step(
 
         (loss, found), (head_gradient, *trunk_cotangents) = jax.value_and_grad(
             total, argnums=(0, 1, 2, 3), has_aux=True
-        )(state.params, embedding, video_logits, audio_logits)
+        )(start, embedding, video_logits, audio_logits)
         (trunk_gradient,) = pull_back(tuple(trunk_cotangents))
         gradient = jax.tree.map(jnp.add, head_gradient, trunk_gradient)
         norm = optax.global_norm(gradient)
 
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, start)
+        params = optax.apply_updates(start, updates)
         advanced = state.replace(
             params=params,
             batch_stats=batch_stats,
             average_params=ema(state.average_params, params, objective.ema, state.step),
             optimizer=optimizer_state,
             balancer=balancer_state,
+            adversary_optimizer=adversary_state,
         )
         # A step whose gradient is not finite changes nothing but the counters.
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)

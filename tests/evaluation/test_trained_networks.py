@@ -1,0 +1,54 @@
+"""What is asked of finished runs beyond the test split: hard conditions, and balanced new takes."""
+
+import json
+
+import pytest
+from main_job import experiment
+
+from jax_avemo import cli
+from jax_avemo import config as settings
+from jax_avemo.errors import UserError
+from jax_avemo.evaluation import robustness
+from jax_avemo.evaluation.balanced import evaluate_balanced
+from jax_avemo.main import ensure_clips
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with the demo corpus, its clips, and one finished run."""
+    home = tmp_path_factory.mktemp("home")
+    done = experiment(home, "runs/whole")
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+def test_every_condition_of_the_grid_is_measured(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    assert cli.main(["evaluate", "runs/whole", "--robustness", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["robustness"]
+    results = json.loads((home / "runs/whole/results.json").read_text())
+    assert found["clean"]["uar"] == pytest.approx(results["metrics"]["test"]["uar"])
+    assert set(found) == {"clean", *robustness.GRID}
+    for condition in robustness.GRID:
+        gap = found[condition]["minus_clean"]
+        assert gap["difference"] == pytest.approx(found[condition]["uar"] - found["clean"]["uar"])
+        assert gap["low"] <= gap["difference"] <= gap["high"]
+
+
+def test_balanced_takes_judge_unseen_actors_and_the_same_people_apart(home, monkeypatch):
+    monkeypatch.chdir(home)
+    run = home / "runs/whole"
+    new_takes = settings.make_config("x", "tiny", {"data.demo_confound": 1e-6})
+    ensure_clips(new_takes)
+    found = evaluate_balanced(run, settings.data_dir(new_takes))
+    metrics, leakage = found["metrics"], found["leakage"]
+    assert (metrics["unseen"]["clips"], metrics["unseen"]["same_people"]) == (16, False)
+    assert (metrics["same_people"]["clips"], metrics["same_people"]["same_people"]) == (32, True)
+    assert {"z", "z_e", "z_i"} <= set(leakage["same_people"])
+    for part, actors in (("unseen", 1), ("same_people", 2)):
+        lines = (run / f"predictions-{part}.jsonl").read_text().splitlines()
+        assert len({json.loads(line)["subject"] for line in lines}) == actors
+    with pytest.raises(UserError, match="give new takes"):
+        evaluate_balanced(run, settings.data_dir(settings.make_config("x", "tiny")))

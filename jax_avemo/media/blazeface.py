@@ -216,7 +216,9 @@ def _merged(points: Float[np.ndarray, "N 8 2"], scores: Float[np.ndarray, "N"]) 
         )
         same = shared / np.maximum(area[best] + area[left] - shared, 1e-9) > _SAME_FACE_OVERLAP
         same[0] = True
-        mean = np.average(points[left[same]], axis=0, weights=scores[left[same]])
+        weights = scores[left[same]]
+        # As np.average does, without looking at what it is given: 3 against 11 us.
+        mean = (points[left[same]] * weights[:, None, None]).sum(0) / weights.sum()
         faces.append(Face(mean[:2].reshape(4), float(scores[best]), mean[2:]))
         left = left[~same]
     return faces

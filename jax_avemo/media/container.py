@@ -32,6 +32,8 @@ _MAX_PIXELS = 4096 * 4096
 _SHORTFALL_SECONDS = 0.5
 """A file that ends this much before its header says is cut off."""
 _SETTLING_SECONDS = 0.2
+_BEFORE_ALL = -(10**12)
+"""Container time before any packet, which may begin below 0."""
 # Times derived from different time bases differ by rounding; far below any frame's duration.
 _TIME_SLACK_SECONDS = 1e-4
 
@@ -147,14 +149,19 @@ def check_sound(bad: int, packets: int, path: Path) -> None:
         raise MediaError(f"is damaged: {bad} of {packets} packets of sound cannot be decoded", path)
 
 
+def _seconds(ticks: int, time_base: Any) -> float:
+    # As float(ticks * time_base), without making a Fraction of every packet and frame.
+    return ticks * time_base.numerator / time_base.denominator
+
+
 def packet_extent(packet: Any, span: Span) -> tuple[float, float]:
     """Clip times at which a packet begins and ends; -inf where it has no time stamp."""
     stamp = packet.dts if packet.pts is None else packet.pts
     if stamp is None:
         return -math.inf, -math.inf
-    begin = span.clip_time(float(stamp * packet.time_base))
+    begin = span.clip_time(_seconds(stamp, packet.time_base))
     if packet.duration:
-        return begin, begin + float(packet.duration * packet.time_base)
+        return begin, begin + _seconds(packet.duration, packet.time_base)
     return begin, begin + 1 / float(packet.stream.average_rate or 25)
 
 
@@ -182,13 +189,36 @@ def seek_start(container: Any, span: Span) -> None:
         container.seek(round(target * av.time_base), backward=True)
 
 
+def can_restart(container: Any) -> bool:
+    """Whether a container that was read through can be read again exactly from its start.
+
+    mp4 and mov have an index of every packet; others may go to a neighbour. It spares a second
+    opening, in which FFmpeg decodes some pictures to know the stream: 9 ms at 720p.
+    """
+    return container.format.name.startswith("mov")
+
+
+@contextlib.contextmanager
+def restarted(container: Any, closing: contextlib.ExitStack) -> Iterator[Any]:
+    """The open container once more from its start; `closing` closes it in the end."""
+    with closing:
+        container.seek(_BEFORE_ALL, backward=True)
+        yield container
+
+
 def picture_frames(
-    span: Span, picture_end: float, frames_per_second: float
+    span: Span,
+    picture_end: float,
+    frames_per_second: float,
+    source: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Iterator[TimedFrame]:
-    """Decode the picture and yield the frame nearest to every tick."""
+    """Decode the picture and yield the frame nearest to every tick.
+
+    `source`: the file's container at its start; None = it is opened.
+    """
     damage = _Damage()
     count = 0
-    with opened(span.path) as container:
+    with source or opened(span.path) as container:
         video = video_stream(container)
         aspect = float(video.sample_aspect_ratio or 1)
         seek_start(container, span)
@@ -254,7 +284,7 @@ def _frame_time(frame: Any, video: Any, span: Span, before: float | None) -> flo
     """Clip time; where the file has none (AVI with B-frames), one frame after the last."""
     stamp = frame.dts if frame.pts is None else frame.pts
     if stamp is not None:
-        return span.clip_time(float(stamp * frame.time_base))
+        return span.clip_time(_seconds(stamp, frame.time_base))
     if before is None:
         return -span.start
     return before + 1 / float(video.average_rate or 25)

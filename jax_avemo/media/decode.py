@@ -1,5 +1,6 @@
 """How a part of a media file becomes frames, their times and sound on one clock."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from jax_avemo.media.container import (
     Span,
     TimedFrame,
     audio_stream,
+    can_restart,
     check_header,
     check_length,
     check_sound,
@@ -23,6 +25,7 @@ from jax_avemo.media.container import (
     opened,
     packet_extent,
     picture_frames,
+    restarted,
     seek_start,
     video_stream,
 )
@@ -68,7 +71,8 @@ def read_media(
     if end is not None and not end > start:
         raise MediaError(f"the part ends at {end:g} s, before its start at {start:g} s", path)
     span = Span(path, start, end, max_seconds)
-    with opened(path) as container:
+    with contextlib.ExitStack() as closing:
+        container = closing.enter_context(opened(path))
         video, sound = video_stream(container), audio_stream(container)
         if need_video and video is None:
             raise MediaError("has no picture that can be decoded", path)
@@ -78,13 +82,14 @@ def read_media(
             raise MediaError("has neither picture nor sound", path)
         check_header(container, video, span)
         survey = _survey(container, video, sound, span)
-    if need_audio and survey.audio.size == 0:
-        raise MediaError("has no sound in the part asked for", path)
-    if need_video and survey.video_end <= 0:
-        raise MediaError("has no picture in the part asked for", path)
-    frames: Iterator[TimedFrame] = iter(())
-    if survey.video_end > 0:
-        frames = picture_frames(survey.span, survey.video_end, frames_per_second)
+        if need_audio and survey.audio.size == 0:
+            raise MediaError("has no sound in the part asked for", path)
+        if need_video and survey.video_end <= 0:
+            raise MediaError("has no picture in the part asked for", path)
+        frames: Iterator[TimedFrame] = iter(())
+        if survey.video_end > 0:
+            again = restarted(container, closing.pop_all()) if can_restart(container) else None
+            frames = picture_frames(survey.span, survey.video_end, frames_per_second, again)
     return Media(frames, survey.audio, survey.duration)
 
 

@@ -5,8 +5,9 @@
 `--config=configs/ablations.py:audio_only` runs at the size the machine has,
 `...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
 to 4 times as much). `fusion_only` has no identity branch; the couplings are the headline's
-(conditional adversaries and orthogonality), marginal, hsic, orthogonality alone and none; the
-balancers the headline's (gradnorm), fixed_weights and uncertainty.
+(conditional adversaries and orthogonality), `leading_adversary` (four steps of their own before each
+of the encoders'), marginal, hsic, orthogonality alone and none; the balancers the headline's
+(gradnorm), fixed_weights and uncertainty.
 """
 
 from typing import Any
@@ -22,6 +23,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "fusion_only": {"model.decouple": False},
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
     "marginal": {"objective.coupling": "marginal"},
+    "leading_adversary": {"objective.adversary_steps": 5, "objective.reversal": 1.0},
     "hsic": {"objective.coupling": "hsic"},
     "orthogonality": {"objective.coupling": "none"},
     "no_coordinate_attention": {"model.coordinate_attention": False},

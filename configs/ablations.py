@@ -5,7 +5,7 @@
 `--config=configs/ablations.py:audio_only` runs at the size the machine has,
 `...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
 to 4 times as much). `fusion_only` has no identity branch; the couplings are the headline's
-(conditional adversaries and orthogonality), `leading_adversary` (four steps of their own before each
+(conditional adversaries and orthogonality), leading_adversary (four steps of their own before each
 of the encoders'), marginal, hsic, orthogonality alone and none; the balancers the headline's
 (gradnorm), fixed_weights and uncertainty.
 """

@@ -1,0 +1,301 @@
+"""How fast the network is beside PyTorch: same shapes, same machine, same call.
+
+    python scripts/benchmark_model.py                          # every part at the size `cpu`
+    python scripts/benchmark_model.py --rows 'model-*@112'     # whole step and inference, 112 px
+    python scripts/benchmark_model.py --rows 'lstm*' --no-compile --memory
+    python scripts/benchmark_model.py --list
+
+A row is PART-MODE@SIZE. PART: resnext (with coordinate attention), resnext_plain, lstm (against a
+loop over the same cell), lstm_nn (against torch.nn.LSTM on [video; audio] of the same steps, batch
+and hidden width), audio, model (everything, with optimiser and task weights). MODE: train (forward,
+backward; for model the whole step) or infer. SIZE: cpu, or the full size at 64, 112 or 224 px.
+
+Each row is computed with the same weights by both first, and is timed only if outputs (training:
+gradients, losses) agree. Then ours, PyTorch's as it is and through torch.compile take turns, all in
+one process with as many threads as cores; PyTorch has channels last and no padding masks. Shown:
+medians, and PyTorch's time over ours within one turn: median (lower to upper quartile); above 1 we
+are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
+in this call, with a training step counted as three forward passes. `others had` is the share of the
+machine that other processes took meanwhile: a turn with more than 5 % is taken again, up to four
+times as many turns, and the quietest count. --memory runs each row again in
+processes of their own: MB above what was resident after the imports, at the peak, and how much of
+it came after the fifth call. Needs the extra `bench`.
+"""
+
+import argparse
+import fnmatch
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from torch_twins import rows
+from torch_twins.setting import Call, Row
+
+from jax_avemo.progress import Progress, say
+from jax_avemo.training.devices import keep_compiled_programs
+
+TOLERANCE = {"float32": 1e-2, "bfloat16": 0.2}
+"""Relative difference of outputs and gradients at which nothing is timed."""
+OURS, EAGER, COMPILED = "JAX", "PyTorch", "PyTorch compiled"
+LEAST_SECONDS = 0.1
+"""A sample repeats its call until it lasts so long."""
+PAUSE_SECONDS = 0.03
+"""Between samples: threads of the other framework stop spinning."""
+QUIET, MOST_TURNS = 0.05, 4
+PEAK_SIDE = 2048
+
+
+def contender(row: Row, name: str) -> Call:
+    """A row's call by name."""
+    if name == OURS:
+        return row.ours()
+    return row.theirs(torch.compile if name == COMPILED else lambda function: function)
+
+
+def sample(call: Call, calls: int) -> float:
+    """Seconds a call."""
+    time.sleep(PAUSE_SECONDS)
+    began = time.perf_counter()
+    for _ in range(calls):
+        call()
+    return (time.perf_counter() - began) / calls
+
+
+def others_share(began: tuple[float, float, float]) -> float:
+    """The share of the machine that other processes had since `clocks()` said `began`."""
+    busy, own, wall = (now - then for now, then in zip(clocks(), began, strict=True))
+    return (busy - own) / (wall * (os.cpu_count() or 1))
+
+
+def clocks() -> tuple[float, float, float]:
+    """Seconds: of all cores at work, of this process, of the wall."""
+    user, nice, system, _, _, irq, soft, *_ = Path("/proc/stat").read_text().split()[1:9]
+    ticks = sum(map(int, (user, nice, system, irq, soft)))
+    return ticks / os.sysconf("SC_CLK_TCK"), time.process_time(), time.perf_counter()
+
+
+def take_turns(
+    calls: dict[str, Call], repeats: int, step: Callable[[], None]
+) -> tuple[dict[str, list[float]], float]:
+    """Seconds of every contender in every turn, and the most that others had of the machine then.
+
+    The order is reversed from turn to turn. A turn in which other processes had more than QUIET of
+    the machine is taken again, up to MOST_TURNS times as many; the quietest count.
+    """
+    often = {}
+    for name, call in calls.items():
+        call()
+        call()
+        often[name] = max(1, round(LEAST_SECONDS / max(sample(call, 1), 1e-5)))
+    turns: list[tuple[float, dict[str, float]]] = []
+    while sum(share <= QUIET for share, _ in turns) < repeats > len(turns) / MOST_TURNS:
+        began = clocks()
+        order = list(calls) if len(turns) % 2 else reversed(calls)
+        turn = {name: sample(calls[name], often[name]) for name in order}
+        turns.append((others_share(began), turn))
+        step()
+    turns.sort(key=lambda turn: turn[0])
+    kept = turns[:repeats]
+    return {name: [turn[name] for _, turn in kept] for name in calls}, max(kept[-1][0], 0.0)
+
+
+def peak_gflops(device: str) -> dict[str, float]:
+    """Speed of a large matrix product, the best of some, by framework."""
+    x = np.random.default_rng(0).normal(size=(PEAK_SIDE, PEAK_SIDE)).astype(np.float32)
+    product = jax.jit(jnp.matmul)
+    ours, theirs = jnp.asarray(x), torch.from_numpy(x).to(device)
+
+    def multiply() -> None:
+        y = theirs @ theirs
+        if device == "cuda":
+            torch.cuda.synchronize()
+        del y
+
+    calls = {OURS: lambda: product(ours, ours).block_until_ready(), EAGER: multiply}
+    taken, _ = take_turns(calls, 5, lambda: None)
+    return {name: 2e-9 * PEAK_SIDE**3 / min(seconds) for name, seconds in taken.items()}
+
+
+def measure(
+    name: str, row: Row, wanted: list[str], repeats: int, tolerance: float, peak: float
+) -> dict[str, Any]:
+    """Check a row, time it, and say what came out."""
+    found: dict[str, Any] = {"row": name, "unit": row.unit, "count": row.count}
+    if row.check is not None:
+        found["difference"] = row.check()
+        if not found["difference"] <= tolerance:
+            raise SystemExit(f"{name}: results differ by {found['difference']:.2g}; not timed")
+    calls = {}
+    with Progress(repeats + len(wanted), name, unit="turns") as progress:
+        for contestant in wanted:
+            progress.advance(0, compiling=contestant)
+            began = time.perf_counter()
+            calls[contestant] = contender(row, contestant)
+            calls[contestant]()
+            found.setdefault("first_call_seconds", {})[contestant] = time.perf_counter() - began
+            progress.advance()
+        progress.forget("compiling")
+        taken, found["others"] = take_turns(calls, repeats, progress.advance)
+    found["seconds"] = taken
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    found["milliseconds"] = {name: 1000 * median for name, median in medians.items()}
+    found["ratio"] = {
+        name: quartiles([t / o for t, o in zip(taken[name], taken[OURS], strict=True)])
+        for name in taken
+        if name != OURS
+    }
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        row.forward()
+    operations = counter.get_total_flops() * (3 if row.trains else 1)
+    found["gigaflop"] = operations / 1e9
+    # torch.nn.LSTM is not counted by it.
+    shares = {name: operations / 1e9 / t / peak for name, t in medians.items()}
+    found["of_peak"] = shares if operations else {}
+    return found
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """Median, lower and upper quartile."""
+    return [float(np.quantile(values, share)) for share in (0.5, 0.25, 0.75)]
+
+
+def resident_mb() -> float:
+    """Of this process, now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def memory_alone(name: str, contestant: str, precision: str, device: str, calls: int) -> None:
+    """In a process of its own: what a contender needs; printed as JSON."""
+    before = resident_mb()
+    call = contender(rows.make_row(name, precision, device), contestant)
+    peaks = []
+    for count in range(calls):
+        call()
+        if count == 4 or count == calls - 1:
+            gc.collect()
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    print(json.dumps({"peak_mb": peaks[-1] - before, "later_mb": peaks[-1] - peaks[0]}))
+
+
+def memory(name: str, wanted: list[str], precision: str, calls: int) -> dict[str, Any]:
+    """`memory_alone` of every contender."""
+    found = {}
+    for contestant in wanted:
+        command = [sys.executable, __file__, "--alone", name, contestant]
+        command += ["--precision", precision, "--memory-calls", str(calls)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[contestant] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    peak = found["peak_gflops"]
+    lines = [
+        f"{found['cores']} cores, {found['device']}, {found['precision']}, JAX {found['jax']}, "
+        f"PyTorch {found['torch']}; largest matrix product: JAX {peak[OURS]:.0f}, "
+        f"PyTorch {peak[EAGER]:.0f} GFLOP/s; load before {found['load']:.1f}",
+        "",
+        "| row | JAX ms | a second | PyTorch ms | compiled ms | PyTorch / JAX | compiled / JAX "
+        "| of peak: JAX, PyTorch, compiled | others had |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        ms, ratio = row["milliseconds"], row["ratio"]
+        rate = f"{1000 * row['count'] / ms[OURS]:.3g} {row['unit']}"
+        cells = [row["row"], f"{ms[OURS]:.4g}", rate]
+        cells += [f"{ms[name]:.4g}" if name in ms else "-" for name in (EAGER, COMPILED)]
+        cells += [spread(ratio[name]) if name in ratio else "-" for name in (EAGER, COMPILED)]
+        cells.append(", ".join(f"{share:.0%}" for share in row["of_peak"].values()) or "-")
+        lines.append(f"| {' | '.join(cells)} | {row['others']:.0%} |")
+    if any("memory" in row for row in found["rows"]):
+        lines += ["", "| row | peak MB: " + ", ".join(found["contenders"]) + " | of it later |"]
+        lines.append("|---|---|---|")
+        for row in found["rows"]:
+            parts = row["memory"].values()
+            peaks = ", ".join(f"{part['peak_mb']:.0f}" for part in parts)
+            later = ", ".join(f"{part['later_mb']:.0f}" for part in parts)
+            lines.append(f"| {row['row']} | {peaks} | {later} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """median (lower to upper quartile)."""
+    return "{:.2f} ({:.2f} to {:.2f})".format(*values)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", nargs="+", default=["*@cpu"], metavar="PATTERN", help="with * ?")
+    parser.add_argument("--list", action="store_true", help="name all rows and end")
+    parser.add_argument("--repeats", type=int, default=7, help="turns")
+    parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
+    parser.add_argument("--precision", choices=list(TOLERANCE), default="float32")
+    parser.add_argument("--memory", action="store_true", help="peak resident memory too")
+    parser.add_argument("--memory-calls", type=int, default=25, help="calls of each for that")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    chosen = [n for n in rows.names() if any(fnmatch.fnmatch(n, p) for p in args.rows)]
+    if args.list or not chosen:
+        print("\n".join(rows.names()))
+        return 0 if args.list else 1
+
+    keep_compiled_programs("")
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("JAX has a GPU and PyTorch has none: install its CUDA build")
+    if args.alone:
+        memory_alone(*args.alone, args.precision, device, args.memory_calls)
+        return 0
+    wanted = [OURS, EAGER, *([] if args.no_compile else [COMPILED])]
+    found: dict[str, Any] = {
+        "cores": cores,
+        "device": jax.devices()[0].device_kind,
+        "load": os.getloadavg()[0],
+        "precision": args.precision,
+        "jax": jax.__version__,
+        "torch": torch.__version__,
+        "contenders": wanted,
+        "peak_gflops": peak_gflops(device),
+        "rows": [],
+    }
+    peak, tolerance = max(found["peak_gflops"].values()), TOLERANCE[args.precision]
+    for name in chosen:
+        row = rows.make_row(name, args.precision, device)
+        measured = measure(name, row, wanted, args.repeats, tolerance, peak)
+        del row
+        torch.compiler.reset()
+        gc.collect()
+        if args.memory:
+            say(f"{name}: memory")
+            measured["memory"] = memory(name, wanted, args.precision, args.memory_calls)
+        found["rows"].append(measured)
+        print(table(found | {"rows": [measured]}).splitlines()[-1], file=sys.stderr, flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -31,13 +31,13 @@ class Reverse(torch.autograd.Function):
     """Gradient reversal."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, strength: float) -> torch.Tensor:
-        ctx.strength = strength
+    def forward(ctx: Any, x: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(strength)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return -ctx.strength * gradient, None
+        return -ctx.saved_tensors[0] * gradient, None
 
 
 class TaskEncoder(nn.Module):
@@ -196,7 +196,7 @@ class AVEmoTwin(nn.Module):
         return contrast[:, None].contiguous(memory_format=torch.channels_last)
 
     def decouple(
-        self, z: torch.Tensor, emotion: torch.Tensor, subject: torch.Tensor, strength: float
+        self, z: torch.Tensor, emotion: torch.Tensor, subject: torch.Tensor, strength: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """(z_e, z_i, logits of emotion, identity, identity from z_e, emotion from z_i)."""
         z_e, z_i = self.emotion_encoder(z), self.identity_encoder(z)
@@ -251,7 +251,7 @@ def make_train_step(
                 batch["video"], batch["video_time"], batch["audio"], *present
             )
         cut = z.detach().requires_grad_()
-        z_e, z_i, *logits = decouple(cut, emotion, subject, reversal)
+        z_e, z_i, *logits = decouple(cut, emotion, subject, torch.tensor(reversal))
         smoothing = objective.label_smoothing
         losses = {
             "emotion": F.cross_entropy(logits[0], emotion, label_smoothing=smoothing),

@@ -17,7 +17,6 @@ def masked_moments(
     `mask` has the shape of x's first axes and holds for all the axes between them and the
     channels. Without a single real row mean and variance are 0 and so is the number.
     """
-    axes = tuple(range(x.ndim - 1))
     x = x.astype(jnp.float32)
     values_per_channel = x.size // x.shape[-1]
     if mask is None:
@@ -25,17 +24,20 @@ def masked_moments(
     else:
         _check_mask(x.shape, mask.shape)
         count = jnp.sum(mask, dtype=jnp.float32) * (values_per_channel // mask.size)
-        mask = mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
     divisor = jnp.maximum(count, 1.0)
 
-    def real(values: Array) -> Array:
-        return values if mask is None else jnp.where(mask, values, 0.0)
+    def total(values: Array) -> Array:
+        if mask is None:
+            return values.sum(tuple(range(x.ndim - 1)))
+        # Masked after the sum over what a mask's element stands for: no pass over all values.
+        within = values.sum(tuple(range(mask.ndim, x.ndim - 1)))
+        return jnp.where(mask[..., None], within, 0.0).sum(tuple(range(mask.ndim)))
 
-    mean = real(x).sum(axes) / divisor
+    mean = total(x) / divisor
     # d var / d mean = -2 sum(x - mean) / n = 0: stopping it there spares the backward pass a
     # reduction. Two passes, because E[x^2] - mean^2 cancels in float32.
     centre = jnp.broadcast_to(jax.lax.stop_gradient(mean), x.shape)
-    variance = jnp.square(real(x - centre)).sum(axes) / divisor
+    variance = total(jnp.square(x - centre)) / divisor
     return mean, variance, count
 
 

@@ -5,12 +5,15 @@ Pitch follows Boersma, "Accurate short-term analysis of the fundamental frequenc
 period of the voice, whatever the microphone did to single harmonics.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jax_avemo.models.attention import masked_mean
+from jax_avemo.models.framing import overlapping_frames
 
 LOW_HZ, HIGH_HZ = 70.0, 520.0
 LAGS_PER_OCTAVE = 24
@@ -48,10 +51,7 @@ def periodicity(
     slow = audio[:, : length * DECIMATION].reshape(audio.shape[0], length, DECIMATION).mean(axis=2)
     rate = sample_rate / DECIMATION
     width = round(WINDOW_SECONDS * rate)
-    frame_count = 1 + audio.shape[1] // hop
-    starts = jnp.arange(frame_count) * (hop // DECIMATION)
-    padded = jnp.pad(slow, ((0, 0), (width // 2, width + hop // DECIMATION)))
-    frames = padded[:, starts[:, None] + jnp.arange(width)[None]]
+    frames = overlapping_frames(slow, width, hop // DECIMATION)
     window = np.hanning(width + 2)[1:-1].astype(np.float32)
     # The mean has no pitch, and would make every lag look periodic.
     frames = (frames - frames.mean(axis=-1, keepdims=True)) * window[None, None]
@@ -103,10 +103,15 @@ def prosody(
 
     hop = round(hop_seconds * sample_rate)
     width = round(WINDOW_SECONDS * sample_rate)
-    squares = jnp.pad(jnp.square(audio), ((0, 0), (width // 2 + 1, width)))
-    sums = jnp.cumsum(squares, axis=1)
-    first = jnp.arange(mask.shape[1]) * hop
-    level = jnp.log(jnp.maximum((sums[:, first + width] - sums[:, first]) / width, 0) + LEVEL_FLOOR)
+    # Of blocks as long as both windows and hops are whole numbers of: a sixteenth of the sum's
+    # steps, and of its rounding.
+    block = math.gcd(hop, width, width // 2)
+    blocks = jnp.pad(jnp.square(audio), ((0, 0), (width // 2, width + block)))
+    blocks = blocks[:, : blocks.shape[1] // block * block].reshape(audio.shape[0], -1, block)
+    sums = jnp.pad(jnp.cumsum(blocks.sum(axis=-1), axis=1), ((0, 0), (1, 0)))
+    first = jnp.arange(mask.shape[1]) * (hop // block)
+    power = (sums[:, first + width // block] - sums[:, first]) / width
+    level = jnp.log(jnp.maximum(power, 0) + LEVEL_FLOOR)
     level = (level + 7.0) / 3.0
     features = jnp.stack(
         [

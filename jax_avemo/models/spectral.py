@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jax_avemo.models import functionals, prosody
 from jax_avemo.models.attention import masked_mean
+from jax_avemo.models.framing import overlapping_frames
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 LOG_FLOOR = 1e-5
@@ -67,23 +68,10 @@ def mel_spectrogram(
 ) -> Float[Array, "B T M"]:
     """Power in mel bands; T = 1 + N // hop."""
     hop = round(hop_seconds * sample_rate)
-    frames = _frames(audio.astype(jnp.float32), fft_size, hop)
     window = hann_window(round(window_seconds * sample_rate), fft_size)
-    spectrum = jnp.fft.rfft(frames * window[None, None])
+    spectrum = jnp.fft.rfft(overlapping_frames(audio.astype(jnp.float32), fft_size, hop, window))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     return power @ mel_filter_bank(sample_rate, fft_size, mel_bands, low_hz, high_hz)
-
-
-def _frames(audio: Array, fft_size: int, hop: int) -> Array:
-    """Overlapping frames [B, T, fft_size], from slices of whole hops: no gather is needed."""
-    frame_count = 1 + audio.shape[1] // hop
-    slices = -(-fft_size // hop)
-    before = fft_size // 2
-    after = max(0, (frame_count + slices - 1) * hop - before - audio.shape[1])
-    padded = jnp.pad(audio, ((0, 0), (before, after)))[:, : (frame_count + slices - 1) * hop]
-    hops = padded.reshape(audio.shape[0], -1, hop)
-    parts = [hops[:, start : start + frame_count] for start in range(slices)]
-    return jnp.concatenate(parts, axis=-1)[..., :fft_size]
 
 
 def log_mel_spectrogram(

@@ -23,6 +23,7 @@ from jax_avemo import config as settings
 from jax_avemo.arguments import Parser, one_line
 from jax_avemo.errors import UserError
 from jax_avemo.files import locked, write_json
+from jax_avemo.memory import keep_freed_memory
 from jax_avemo.progress import say
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
@@ -52,6 +53,7 @@ def tell(message: str) -> None:
 def guarded(work: Callable[[], None]) -> int:
     """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its every default
+    keep_freed_memory()
     try:
         work()
     except (Exception, KeyboardInterrupt) as error:

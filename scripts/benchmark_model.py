@@ -44,6 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_twins import rows
 from torch_twins.setting import Call, Row
 
+from jax_avemo.memory import keep_freed_memory
 from jax_avemo.progress import Progress, say
 from jax_avemo.training.devices import keep_compiled_programs
 
@@ -259,6 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if args.list else 1
 
     keep_compiled_programs("")
+    keep_freed_memory()  # as the product's commands do; PyTorch gains by it as well
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"

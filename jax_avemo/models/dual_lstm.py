@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jax_avemo.models.dual_scan import scan_steps
+
 BLOCKS = 6
 """Pre-activations of a step, in this order: f, i_v, i_a, o, g_v, g_a."""
 
@@ -134,7 +136,16 @@ class DualLSTMCell(nn.Module):
     width: int
     layer_norm: bool = False
 
-    @nn.compact
+    def setup(self) -> None:
+        H, N = self.width, BLOCKS * self.width
+        self.kernel_hidden = self.param("kernel_hidden", orthogonal_blocks, (H, N))
+        self.bias = self.param("bias", forget_bias(H), (N,))
+        if self.layer_norm:
+            ones, zeros = nn.initializers.ones, nn.initializers.zeros
+            self.gain = self.param("gain", ones, (N,))
+            self.cell_gain = self.param("cell_gain", ones, (H,))
+            self.cell_bias = self.param("cell_bias", zeros, (H,))
+
     def __call__(
         self,
         carry: Carry,
@@ -143,18 +154,22 @@ class DualLSTMCell(nn.Module):
         audio_real: Bool[Array, " B"],
     ) -> tuple[Carry, Float[Array, "B H"]]:
         """The new carry, and its h."""
-        H, N = self.width, BLOCKS * self.width
-        params = {
-            "kernel_hidden": self.param("kernel_hidden", orthogonal_blocks, (H, N)),
-            "bias": self.param("bias", forget_bias(H), (N,)),
-        }
+        params = {"kernel_hidden": self.kernel_hidden, "bias": self.bias}
         if self.layer_norm:
-            ones, zeros = nn.initializers.ones, nn.initializers.zeros
-            params["gain"] = self.param("gain", ones, (N,))
-            params["cell_gain"] = self.param("cell_gain", ones, (H,))
-            params["cell_bias"] = self.param("cell_bias", zeros, (H,))
+            params |= {"gain": self.gain, "cell_gain": self.cell_gain, "cell_bias": self.cell_bias}
         carry = dual_lstm_cell(params, carry, projected, video_real, audio_real)
         return carry, carry[0]
+
+    def all_steps(
+        self,
+        projected: Float[Array, "B S N"],
+        video_real: Bool[Array, "B S"],
+        audio_real: Bool[Array, "B S"],
+        backward: bool,
+    ) -> Float[Array, "B S H"]:
+        """h of every step, fast (`scan_steps`); without layer norm."""
+        given = (jnp.swapaxes(x, 0, 1) for x in (projected, video_real, audio_real))
+        return jnp.swapaxes(scan_steps(self.kernel_hidden, self.bias, *given, backward), 0, 1)
 
 
 class DualLSTMDirection(nn.Module):
@@ -164,6 +179,7 @@ class DualLSTMDirection(nn.Module):
     backward: bool = False
     layer_norm: bool = False
     unroll: int = 1
+    reference: bool = False
 
     @nn.compact
     def __call__(
@@ -192,6 +208,9 @@ class DualLSTMDirection(nn.Module):
                 steps,
                 self.backward,
             )
+        if self.unroll == 1 and not self.layer_norm and not self.reference:
+            cell = DualLSTMCell(self.width, name="cell")
+            return cell.all_steps(projected, video_mask, audio_mask, self.backward)
         cell = nn.scan(
             DualLSTMCell,
             variable_broadcast="params",
@@ -220,6 +239,8 @@ class DualLSTM(nn.Module):
     """Steps per iteration of the loop: 1 trains fastest, 16 predicts fastest (measured, CPU). With
     all steps or more there is no loop in the program, which exporters need; parameters are the
     same."""
+    reference: bool = False
+    """Through `nn.scan` and differentiated by JAX: what `scan_steps` is tested against."""
 
     @nn.compact
     def __call__(
@@ -231,9 +252,9 @@ class DualLSTM(nn.Module):
     ) -> Float[Array, "B S width"]:
         """h of every step: [B, S, width], or twice that when bidirectional."""
         outputs = [
-            DualLSTMDirection(self.width, backward, self.layer_norm, self.unroll, name=direction)(
-                video, audio, video_mask, audio_mask
-            )
+            DualLSTMDirection(
+                self.width, backward, self.layer_norm, self.unroll, self.reference, name=direction
+            )(video, audio, video_mask, audio_mask)
             for direction, backward in (("forward", False), ("backward", True))
             if self.bidirectional or not backward
         ]

@@ -63,6 +63,34 @@ def test_both_gradients_agree(groups, width, size, stride):
             np.testing.assert_allclose(gradient / scale, expected / scale, atol=1e-5)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(5, 7), (4, 6), (1, 1), (2, 3)])
+def test_half_precision_agrees_too(size, stride):
+    """Forward and both gradients; bfloat16 has 8 bits."""
+    x, kernel = example(4, 8, 8, size)
+
+    def value_and_gradients(formulation, dtype):
+        def loss(x, kernel):
+            y = gc.grouped_conv(x.astype(dtype), kernel.astype(dtype), 4, stride, formulation)
+            return jnp.square(y.astype(jnp.float32)).mean(), y
+
+        slopes, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+        return y, *slopes
+
+    merged = value_and_gradients("merged", jnp.bfloat16)
+    assert merged[0].dtype == jnp.bfloat16
+    for found, expected in zip(merged, value_and_gradients("native", jnp.float32), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found.astype(jnp.float32) / scale, expected / scale, atol=0.03)
+
+
+def test_on_cpu_no_strided_convolution_is_left():
+    x, kernel = example(groups=4, width_in=8, width_out=8)
+    text = jax.jit(lambda x, k: gc.grouped_conv(x, k, 4, 2, "merged")).lower(x, kernel).as_text()
+    assert "stablehlo.convolution" in text
+    assert "stride = [2, 2]" not in text
+
+
 def test_each_platform_is_given_its_own_formulation():
     x, kernel = example(groups=8, width_in=4, width_out=4)
 

@@ -87,6 +87,7 @@ def _backward(backward: bool, kept: tuple[Array, ...], slopes: Array) -> tuple:
         return (d_hidden, jnp.where(real, d_new * f, d_cell)), d_pre
 
     given = (slopes, video, audio, cell, read, gates, candidates)
+    d_pre: Array
     _, d_pre = lax.scan(step, (zeros, zeros), given, reverse=not backward)
     columns = d_pre.shape[-1]
     d_kernel = hidden.reshape(-1, hidden.shape[-1]).T @ d_pre.reshape(-1, columns)

@@ -107,7 +107,8 @@ def take_turns(
         order = list(calls) if len(turns) % 2 else reversed(calls)
         turn = {name: sample(calls[name], often[name]) for name in order}
         turns.append((others_share(began), turn))
-        step()
+        if turns[-1][0] <= QUIET:
+            step()
     turns.sort(key=lambda turn: turn[0])
     kept = turns[:repeats]
     return {name: [turn[name] for _, turn in kept] for name in calls}, max(kept[-1][0], 0.0)

@@ -56,10 +56,10 @@ def _forward(
         carry = jnp.where(real, o * read, hidden), jnp.where(real, new, cell)
         return carry, (carry[0], hidden, cell, read, gates, candidates)
 
-    _, (outputs, *kept) = lax.scan(
-        step, (zeros, zeros), (projected, video, audio), reverse=backward
-    )
-    return outputs, (kernel, video, audio, *kept)
+    given = (projected, video, audio)
+    kept: tuple[Array, ...]
+    _, kept = lax.scan(step, (zeros, zeros), given, reverse=backward)
+    return kept[0], (kernel, video, audio, *kept[1:])
 
 
 def _backward(backward: bool, kept: tuple[Array, ...], slopes: Array) -> tuple:

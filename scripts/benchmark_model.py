@@ -2,7 +2,7 @@
 
     python scripts/benchmark_model.py                          # every part at the size `cpu`
     python scripts/benchmark_model.py --rows 'model-*@112'     # whole step and inference, 112 px
-    python scripts/benchmark_model.py --rows 'lstm*' --no-compile --memory
+    python scripts/benchmark_model.py --rows 'lstm*' --no-compile
     python scripts/benchmark_model.py --list
 
 A row is PART-MODE@SIZE. PART: resnext (with coordinate attention), resnext_plain, lstm (against a
@@ -11,15 +11,15 @@ and hidden width), audio, model (everything, with optimiser and task weights). M
 backward; for model the whole step) or infer. SIZE: cpu, or the full size at 64, 112 or 224 px.
 
 Each row is computed with the same weights by both first, and is timed only if outputs (training:
-gradients, losses) agree. Then ours, PyTorch's as it is and through torch.compile take turns, all in
-one process with as many threads as cores; PyTorch has channels last and no padding masks. Shown:
-medians, and PyTorch's time over ours within one turn: median (lower to upper quartile); above 1 we
-are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
-in this call, with a training step counted as three forward passes. `others had` is the share of the
-machine that other processes took meanwhile: a turn with more than 5 % is taken again, up to four
-times as many turns, and the quietest count. --memory runs each row again in
-processes of their own: MB above what was resident after the imports, at the peak, and how much of
-it came after the fifth call. Needs the extra `bench`.
+gradients, losses) agree. Then ours, PyTorch's as it is and through torch.compile take turns, each
+in a process of its own, waiting while another works, with as many threads as cores; PyTorch has
+channels last and no padding masks. Shown: medians, and PyTorch's time over ours within one turn:
+median (lower to upper quartile); above 1 we are ahead. `of peak` is the share of the largest matrix
+product's speed, measured by both frameworks in this call, with a training step counted as three
+forward passes. `peak MB` is what a contender's process needed above its imports, compilation
+included; `grown` what was added after the fifth call. `others had` is the share of the machine that
+other processes took meanwhile: a turn with more than 5 % is taken again, up to four times as many
+turns, and the quietest count. Needs the extra `bench`.
 """
 
 import argparse
@@ -27,7 +27,6 @@ import fnmatch
 import gc
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -45,7 +44,7 @@ from torch_twins import rows
 from torch_twins.setting import Call, Row
 
 from jax_avemo.memory import keep_freed_memory
-from jax_avemo.progress import Progress, say
+from jax_avemo.progress import Progress
 from jax_avemo.training.devices import keep_compiled_programs
 
 TOLERANCE = {"float32": 1e-2, "bfloat16": 0.2}
@@ -53,8 +52,7 @@ TOLERANCE = {"float32": 1e-2, "bfloat16": 0.2}
 OURS, EAGER, COMPILED = "JAX", "PyTorch", "PyTorch compiled"
 LEAST_SECONDS = 0.1
 """A sample repeats its call until it lasts so long."""
-PAUSE_SECONDS = 0.03
-"""Between samples: threads of the other framework stop spinning."""
+WARM_UP_CALLS = 5
 QUIET, MOST_TURNS = 0.05, 4
 PEAK_SIDE = 2048
 
@@ -66,52 +64,102 @@ def contender(row: Row, name: str) -> Call:
     return row.theirs(torch.compile if name == COMPILED else lambda function: function)
 
 
-def sample(call: Call, calls: int) -> float:
-    """Seconds a call."""
-    time.sleep(PAUSE_SECONDS)
+def serve(name: str, contestant: str, precision: str, device: str) -> None:
+    """A contender in a process of its own: for every number on stdin so many calls, timed."""
+    before = peak_mb()
     began = time.perf_counter()
-    for _ in range(calls):
+    call = contender(rows.make_row(name, precision, device), contestant)
+    for _ in range(WARM_UP_CALLS):
         call()
-    return (time.perf_counter() - began) / calls
+    # What a compiler needs once is part of the peak, what calls add to it is not to grow.
+    print(json.dumps({"first_seconds": time.perf_counter() - began}), flush=True)
+    warm = peak_mb()
+    for line in sys.stdin:
+        began, cpu = time.perf_counter(), time.process_time()
+        for _ in range(int(line)):
+            call()
+        told = {
+            "seconds": (time.perf_counter() - began) / int(line),
+            "cpu": time.process_time() - cpu,
+            "peak_mb": peak_mb() - before,
+            "later_mb": peak_mb() - warm,
+        }
+        print(json.dumps(told), flush=True)
 
 
-def others_share(began: tuple[float, float, float]) -> float:
-    """The share of the machine that other processes had since `clocks()` said `began`."""
-    busy, own, wall = (now - then for now, then in zip(clocks(), began, strict=True))
-    return (busy - own) / (wall * (os.cpu_count() or 1))
+def peak_mb() -> float:
+    """The most this process ever had in memory; getrusage's figure is inherited from the parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
-def clocks() -> tuple[float, float, float]:
-    """Seconds: of all cores at work, of this process, of the wall."""
+class Contender:
+    """`serve` in another process."""
+
+    def __init__(self, name: str, contestant: str, precision: str) -> None:
+        command = [sys.executable, __file__, "--alone", name, contestant, "--precision", precision]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.first_seconds: float = self._heard()["first_seconds"]
+        self.told: dict[str, float] = {}
+        once = max(self.sample(1), 1e-5)
+        self.calls = max(1, round(LEAST_SECONDS / once))
+
+    def sample(self, calls: int) -> float:
+        """Seconds a call."""
+        assert self._process.stdin is not None
+        print(calls, file=self._process.stdin, flush=True)
+        self.told = self._heard()
+        return self.told["seconds"]
+
+    def _heard(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{' '.join(self._process.args)} failed; run it to see why")
+        return json.loads(line)
+
+    def end(self) -> None:
+        """Let the process end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def busy_seconds() -> float:
+    """Of all cores together, since the machine started."""
     user, nice, system, _, _, irq, soft, *_ = Path("/proc/stat").read_text().split()[1:9]
     ticks = sum(map(int, (user, nice, system, irq, soft)))
-    return ticks / os.sysconf("SC_CLK_TCK"), time.process_time(), time.perf_counter()
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def take_turns(
-    calls: dict[str, Call], repeats: int, step: Callable[[], None]
+    contenders: dict[str, Contender], repeats: int, step: Callable[[], None]
 ) -> tuple[dict[str, list[float]], float]:
     """Seconds of every contender in every turn, and the most that others had of the machine then.
 
     The order is reversed from turn to turn. A turn in which other processes had more than QUIET of
     the machine is taken again, up to MOST_TURNS times as many; the quietest count.
     """
-    often = {}
-    for name, call in calls.items():
-        call()
-        call()
-        often[name] = max(1, round(LEAST_SECONDS / max(sample(call, 1), 1e-5)))
     turns: list[tuple[float, dict[str, float]]] = []
     while sum(share <= QUIET for share, _ in turns) < repeats > len(turns) / MOST_TURNS:
-        began = clocks()
-        order = list(calls) if len(turns) % 2 else reversed(calls)
-        turn = {name: sample(calls[name], often[name]) for name in order}
-        turns.append((others_share(began), turn))
+        busy, began, own = busy_seconds(), time.perf_counter(), 0.0
+        turn = {}
+        for name in list(contenders) if len(turns) % 2 else reversed(contenders):
+            turn[name] = contenders[name].sample(contenders[name].calls)
+            own += contenders[name].told["cpu"]
+        available = (time.perf_counter() - began) * (os.cpu_count() or 1)
+        turns.append((max(0.0, busy_seconds() - busy - own) / available, turn))
         if turns[-1][0] <= QUIET:
             step()
     turns.sort(key=lambda turn: turn[0])
     kept = turns[:repeats]
-    return {name: [turn[name] for _, turn in kept] for name in calls}, max(kept[-1][0], 0.0)
+    return {name: [turn[name] for _, turn in kept] for name in contenders}, kept[-1][0]
 
 
 def peak_gflops(device: str) -> dict[str, float]:
@@ -126,31 +174,42 @@ def peak_gflops(device: str) -> dict[str, float]:
             torch.cuda.synchronize()
         del y
 
+    def least(multiply: Callable[[], Any]) -> float:
+        taken = []
+        for _ in range(7):
+            began = time.perf_counter()
+            multiply()
+            taken.append(time.perf_counter() - began)
+        return min(taken)
+
     calls = {OURS: lambda: product(ours, ours).block_until_ready(), EAGER: multiply}
-    taken, _ = take_turns(calls, 5, lambda: None)
-    return {name: 2e-9 * PEAK_SIDE**3 / min(seconds) for name, seconds in taken.items()}
+    return {name: 2e-9 * PEAK_SIDE**3 / least(call) for name, call in calls.items()}
 
 
 def measure(
-    name: str, row: Row, wanted: list[str], repeats: int, tolerance: float, peak: float
+    name: str, row: Row, wanted: list[str], repeats: int, precision: str, peak: float
 ) -> dict[str, Any]:
     """Check a row, time it, and say what came out."""
     found: dict[str, Any] = {"row": name, "unit": row.unit, "count": row.count}
     if row.check is not None:
         found["difference"] = row.check()
-        if not found["difference"] <= tolerance:
+        if not found["difference"] <= TOLERANCE[precision]:
             raise SystemExit(f"{name}: results differ by {found['difference']:.2g}; not timed")
-    calls = {}
+    contenders: dict[str, Contender] = {}
     with Progress(repeats + len(wanted), name, unit="turns") as progress:
-        for contestant in wanted:
-            progress.advance(0, compiling=contestant)
-            began = time.perf_counter()
-            calls[contestant] = contender(row, contestant)
-            calls[contestant]()
-            found.setdefault("first_call_seconds", {})[contestant] = time.perf_counter() - began
-            progress.advance()
-        progress.forget("compiling")
-        taken, found["others"] = take_turns(calls, repeats, progress.advance)
+        try:
+            for contestant in wanted:
+                progress.advance(0, compiling=contestant)
+                contenders[contestant] = Contender(name, contestant, precision)
+                progress.advance()
+            progress.forget("compiling")
+            taken, found["others"] = take_turns(contenders, repeats, progress.advance)
+        finally:
+            for one in contenders.values():
+                one.end()
+    for told in ("peak_mb", "later_mb"):
+        found[told] = {name: one.told[told] for name, one in contenders.items()}
+    found["first_seconds"] = {name: one.first_seconds for name, one in contenders.items()}
     found["seconds"] = taken
     medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
     found["milliseconds"] = {name: 1000 * median for name, median in medians.items()}
@@ -174,36 +233,6 @@ def quartiles(values: list[float]) -> list[float]:
     return [float(np.quantile(values, share)) for share in (0.5, 0.25, 0.75)]
 
 
-def resident_mb() -> float:
-    """Of this process, now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGESIZE") / 1e6
-
-
-def memory_alone(name: str, contestant: str, precision: str, device: str, calls: int) -> None:
-    """In a process of its own: what a contender needs; printed as JSON."""
-    before = resident_mb()
-    call = contender(rows.make_row(name, precision, device), contestant)
-    peaks = []
-    for count in range(calls):
-        call()
-        if count == 4 or count == calls - 1:
-            gc.collect()
-            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
-    print(json.dumps({"peak_mb": peaks[-1] - before, "later_mb": peaks[-1] - peaks[0]}))
-
-
-def memory(name: str, wanted: list[str], precision: str, calls: int) -> dict[str, Any]:
-    """`memory_alone` of every contender."""
-    found = {}
-    for contestant in wanted:
-        command = [sys.executable, __file__, "--alone", name, contestant]
-        command += ["--precision", precision, "--memory-calls", str(calls)]
-        ran = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[contestant] = json.loads(ran.stdout.splitlines()[-1])
-    return found
-
-
 def table(found: dict[str, Any]) -> str:
     """The results as Markdown."""
     peak = found["peak_gflops"]
@@ -213,8 +242,8 @@ def table(found: dict[str, Any]) -> str:
         f"PyTorch {peak[EAGER]:.0f} GFLOP/s; load before {found['load']:.1f}",
         "",
         "| row | JAX ms | a second | PyTorch ms | compiled ms | PyTorch / JAX | compiled / JAX "
-        "| of peak: JAX, PyTorch, compiled | others had |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| of peak: JAX, PyTorch, compiled | peak MB, likewise | grown | others had |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found["rows"]:
         ms, ratio = row["milliseconds"], row["ratio"]
@@ -223,15 +252,8 @@ def table(found: dict[str, Any]) -> str:
         cells += [f"{ms[name]:.4g}" if name in ms else "-" for name in (EAGER, COMPILED)]
         cells += [spread(ratio[name]) if name in ratio else "-" for name in (EAGER, COMPILED)]
         cells.append(", ".join(f"{share:.0%}" for share in row["of_peak"].values()) or "-")
+        cells += [", ".join(f"{mb:.0f}" for mb in row[t].values()) for t in ("peak_mb", "later_mb")]
         lines.append(f"| {' | '.join(cells)} | {row['others']:.0%} |")
-    if any("memory" in row for row in found["rows"]):
-        lines += ["", "| row | peak MB: " + ", ".join(found["contenders"]) + " | of it later |"]
-        lines.append("|---|---|---|")
-        for row in found["rows"]:
-            parts = row["memory"].values()
-            peaks = ", ".join(f"{part['peak_mb']:.0f}" for part in parts)
-            later = ", ".join(f"{part['later_mb']:.0f}" for part in parts)
-            lines.append(f"| {row['row']} | {peaks} | {later} |")
     return "\n".join(lines)
 
 
@@ -250,8 +272,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=7, help="turns")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     parser.add_argument("--precision", choices=list(TOLERANCE), default="float32")
-    parser.add_argument("--memory", action="store_true", help="peak resident memory too")
-    parser.add_argument("--memory-calls", type=int, default=25, help="calls of each for that")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -261,14 +281,15 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if args.list else 1
 
     keep_compiled_programs("")
-    keep_freed_memory()  # as the product's commands do; PyTorch gains by it as well
+    if args.alone and args.alone[1] == OURS:
+        keep_freed_memory()  # as the product's commands do
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("JAX has a GPU and PyTorch has none: install its CUDA build")
     if args.alone:
-        memory_alone(*args.alone, args.precision, device, args.memory_calls)
+        serve(*args.alone, args.precision, device)
         return 0
     wanted = [OURS, EAGER, *([] if args.no_compile else [COMPILED])]
     found: dict[str, Any] = {
@@ -282,16 +303,13 @@ def main(argv: list[str] | None = None) -> int:
         "peak_gflops": peak_gflops(device),
         "rows": [],
     }
-    peak, tolerance = max(found["peak_gflops"].values()), TOLERANCE[args.precision]
+    peak = max(found["peak_gflops"].values())
     for name in chosen:
         row = rows.make_row(name, args.precision, device)
-        measured = measure(name, row, wanted, args.repeats, tolerance, peak)
+        measured = measure(name, row, wanted, args.repeats, args.precision, peak)
         del row
         torch.compiler.reset()
         gc.collect()
-        if args.memory:
-            say(f"{name}: memory")
-            measured["memory"] = memory(name, wanted, args.precision, args.memory_calls)
         found["rows"].append(measured)
         print(table(found | {"rows": [measured]}).splitlines()[-1], file=sys.stderr, flush=True)
     if args.json:

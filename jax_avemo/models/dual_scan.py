@@ -13,6 +13,10 @@ from flax.linen import sigmoid
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+UNROLL = 4
+"""Steps an iteration of the loops: 2.8 ms forward and back where 1 takes 3.5 (size `cpu`, 2 cores);
+more is no faster."""
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def scan_steps(
@@ -58,7 +62,7 @@ def _forward(
 
     given = (projected, video, audio)
     kept: tuple[Array, ...]
-    _, kept = lax.scan(step, (zeros, zeros), given, reverse=backward)
+    _, kept = lax.scan(step, (zeros, zeros), given, reverse=backward, unroll=UNROLL)
     return kept[0], (kernel, video, audio, *kept[1:])
 
 
@@ -88,7 +92,7 @@ def _backward(backward: bool, kept: tuple[Array, ...], slopes: Array) -> tuple:
 
     given = (slopes, video, audio, cell, read, gates, candidates)
     d_pre: Array
-    _, d_pre = lax.scan(step, (zeros, zeros), given, reverse=not backward)
+    _, d_pre = lax.scan(step, (zeros, zeros), given, reverse=not backward, unroll=UNROLL)
     columns = d_pre.shape[-1]
     d_kernel = hidden.reshape(-1, hidden.shape[-1]).T @ d_pre.reshape(-1, columns)
     return d_kernel, d_pre.sum(axis=(0, 1)), d_pre, None, None

@@ -151,6 +151,7 @@ def test_a_step_goes_ahead_with_the_adversaries_and_then_moves_all(world, batch)
     )
 
 
+@pytest.mark.slow
 def test_steps_go_on_from_a_copy_to_the_bit_and_skip_what_is_not_finite(world, batch):
     _, _, state, step = world
     key = jax.random.key(0)

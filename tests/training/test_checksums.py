@@ -49,7 +49,7 @@ def test_one_flipped_bit_in_any_file_is_found_or_without_effect(step, tmp_path, 
     largest = max(files, key=lambda file: (step / file).stat().st_size)
     found = dict.fromkeys(map(str, files), 0)
     hit = [(file, rng.random()) for file in files]
-    hit += [(largest, place) for place in np.linspace(0, 0.99, 12)]
+    hit += [(largest, place) for place in np.linspace(0, 0.99, 7)]
     for number, (file, place) in enumerate(hit):
         copy = tmp_path / str(number)
         shutil.copytree(step, copy)
@@ -67,7 +67,7 @@ def test_one_flipped_bit_in_any_file_is_found_or_without_effect(step, tmp_path, 
         }
     for name in ("about/metadata", "metrics/metrics", "checksums/metadata"):
         assert found[name] == 1, name
-    assert found[str(largest)] >= 6
+    assert found[str(largest)] >= 4
     assert "Traceback" not in capfd.readouterr().err
 
 

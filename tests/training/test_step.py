@@ -77,6 +77,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(world):
         assert all(jax.tree.leaves(same)), name
 
 
+@pytest.mark.slow
 def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
     """Plain SGD through the step equals differentiating the sum of all terms at once."""
     config, model, batch, state, _ = world

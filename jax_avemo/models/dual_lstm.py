@@ -236,9 +236,9 @@ class DualLSTM(nn.Module):
     """Two cells with parameters of their own; outputs side by side, forward first."""
     layer_norm: bool = False
     unroll: int = 1
-    """Steps per iteration of the loop: 1 trains fastest, 16 predicts fastest (measured, CPU). With
-    all steps or more there is no loop in the program, which exporters need; parameters are the
-    same."""
+    """1 = `scan_steps`, which trains fastest and has no layer norm; else steps an iteration of
+    `nn.scan`'s loop. With all steps or more there is no loop in the program, which exporters need
+    and which predicts faster than that loop; parameters are the same."""
     reference: bool = False
     """Through `nn.scan` and differentiated by JAX: what `scan_steps` is tested against."""
 

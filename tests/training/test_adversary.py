@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from test_step import small_batch
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.objectives import losses
 from jax_avemo.training import build, devices
 from jax_avemo.training.adversary import NAMES, adversaries_of, respond
-from jax_avemo.training.state import describe_state, example_batch, prepare_state
+from jax_avemo.training.state import describe_state, prepare_state
 from jax_avemo.training.step import make_train_step, tasks
 
 EMOTIONS, SUBJECTS, STEPS, RATE = 4, 3, 4, 0.02
@@ -29,13 +30,7 @@ def prepared(changes):
 
 @pytest.fixture(scope="module")
 def batch():
-    config = settings.make_config("x", "tiny", SMALL)
-    rng = np.random.default_rng(0)
-    batch = example_batch(config, rows=4)
-    batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
-    batch["audio"] = rng.normal(0, 0.1, batch["audio"].shape).astype(np.float32)
-    batch["emotion"] = np.array([0, 1, 2, 3], np.int32)
-    batch["subject"] = np.array([0, 1, 2, -1], np.int32)
+    batch = small_batch(settings.make_config("x", "tiny", SMALL))
     batch["valid"][1] = False
     return devices.place_batch(batch, devices.data_mesh())
 

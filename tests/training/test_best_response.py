@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_learning import CHANCE, EMOTIONS, SUBJECTS, WIDTH, Clips, clips
+from test_learning import CHANCE, Clips, clips, made_network
 
 from jax_avemo.evaluation.probes import probe
-from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.training.adversary import adversaries_of, respond
 from jax_avemo.training.optimizer import build_optimizer, ema
@@ -25,15 +24,7 @@ STEPS, BATCH, REVERSAL = 400, 64, 0.3
 @functools.cache
 def measure(adversary_steps: int) -> tuple[float, float]:
     """Identity read from z_e by a fresh linear probe, and the emotion head; balanced accuracy."""
-    model = AVEmo(
-        num_emotions=EMOTIONS,
-        num_subjects=SUBJECTS,
-        fused_width=WIDTH,
-        embedding_width=8,
-        encoder_hidden=32,
-        adversary_hidden=64,
-        dropout=0.2,
-    )
+    model = made_network("conditional")
     data = Clips(*map(jnp.asarray, clips(0.0, seed=1)))
     everyone = jnp.ones(BATCH, bool)
     entropy = losses.softmax_cross_entropy

@@ -89,10 +89,9 @@ def clips(confound: float, seed: int, count: int = 480) -> Clips:
     return Clips(z.astype(np.float32), emotion.astype(np.int32), subject.astype(np.int32))
 
 
-@functools.cache
-def trainer(adversary: str, confound: float):
-    """The compiled training: (strength of the reversal) -> averaged parameters."""
-    model = AVEmo(
+def made_network(adversary: str) -> AVEmo:
+    """Reads z of `clips`."""
+    return AVEmo(
         num_emotions=EMOTIONS,
         num_subjects=SUBJECTS,
         adversary=adversary,
@@ -102,6 +101,12 @@ def trainer(adversary: str, confound: float):
         adversary_hidden=64,
         dropout=0.2,
     )
+
+
+@functools.cache
+def trainer(adversary: str, confound: float):
+    """The compiled training: (strength of the reversal) -> averaged parameters."""
+    model = made_network(adversary)
     data = Clips(*map(jnp.asarray, clips(confound, seed=1)))
     everyone = jnp.ones(BATCH, bool)
     entropy = losses.softmax_cross_entropy

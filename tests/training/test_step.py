@@ -16,11 +16,8 @@ from jax_avemo.training.step import drop_modalities, make_train_step, tasks
 SUBJECTS, EMOTIONS = 3, 4
 
 
-@pytest.fixture(scope="module")
-def world():
-    config = settings.make_config("x", "tiny", {"train.batch_size": 4, "model.dropout": 0.0})
-    index = LabelIndex(tuple("abcd"), tuple("123"))
-    model = build.build_model(config, EMOTIONS, SUBJECTS)
+def small_batch(config):
+    """Four clips: one without picture, one without sound, one of nobody known."""
     rng = np.random.default_rng(0)
     batch = example_batch(config, rows=4)
     batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
@@ -29,6 +26,15 @@ def world():
     batch["subject"] = np.array([0, 1, 2, -1], np.int32)
     batch["video_mask"][2] = False
     batch["audio_length"][3] = 0
+    return batch
+
+
+@pytest.fixture(scope="module")
+def world():
+    config = settings.make_config("x", "tiny", {"train.batch_size": 4, "model.dropout": 0.0})
+    index = LabelIndex(tuple("abcd"), tuple("123"))
+    model = build.build_model(config, EMOTIONS, SUBJECTS)
+    batch = small_batch(config)
     mesh = devices.data_mesh()
     schedule = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
     state, step = prepare_state(config, model, index, schedule, mesh)

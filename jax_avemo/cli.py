@@ -389,7 +389,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"no such argument '{rest[0]}'; avemo {args.command} --help")
         args.work(args, rest)
 
-    return guarded(work)
+    # The same network's programs, whatever the films.
+    judges = args.command in ("predict", "serve")
+    given = [str(args.run)] if judges else sys.argv[1:] if argv is None else argv
+    return guarded(work, (args.command, *given))
 
 
 if __name__ == "__main__":

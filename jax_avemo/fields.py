@@ -204,6 +204,9 @@ FIELDS: dict[str, Field] = {
         "gradnorm", "how the task weights move", "gradnorm", "fixed", "uncertainty"
     ),
     "objective.identity": _number(1.0, "weight of the identity task when balancer is fixed", 0),
+    "objective.identity_share": _number(
+        1.0, "share of the identity branch's gradient that goes on into z and the trunk", 0, 1
+    ),
     "objective.gradnorm_alpha": _number(1.5, "GradNorm's restoring force", 0, 10),
     "objective.balancer_learning_rate": _number(0.005, "step of the task weights", 0, 1),
     # --- where the first weights come from

@@ -23,7 +23,7 @@ from jax_avemo import config as settings
 from jax_avemo.arguments import Parser, one_line
 from jax_avemo.errors import UserError
 from jax_avemo.files import locked, write_json
-from jax_avemo.memory import keep_freed_memory
+from jax_avemo.memory import fitting
 from jax_avemo.progress import say
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
@@ -50,12 +50,15 @@ def tell(message: str) -> None:
         say(message)
 
 
-def guarded(work: Callable[[], None]) -> int:
-    """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
+def guarded(work: Callable[[], None], command: Sequence[str] = ()) -> int:
+    """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code.
+
+    `command` says which programs it compiles (none: always others), see `memory.fitting`.
+    """
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its every default
-    keep_freed_memory()
     try:
-        work()
+        with fitting(command):
+            work()
     except (Exception, KeyboardInterrupt) as error:
         if (code := report(error)) is None:
             raise
@@ -389,7 +392,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(table(results))
                 print(where(run, config))
 
-    return guarded(work)
+    return guarded(work, ("main", *(sys.argv[1:] if argv is None else argv)))
 
 
 if __name__ == "__main__":

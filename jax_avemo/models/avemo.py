@@ -13,7 +13,7 @@ from jax_avemo.errors import UserError
 from jax_avemo.models.alignment import align, step_times
 from jax_avemo.models.attention import AttentivePooling, StepAttention, masked_mean
 from jax_avemo.models.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
-from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal
+from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal, scale_gradient
 from jax_avemo.models.dual_lstm import DualLSTM
 from jax_avemo.models.front_ends import FrontEnds, Sequence
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
@@ -220,6 +220,7 @@ class AVEmo(FrontEnds):
         emotion: Int[Array, " B"] | None = None,
         subject: Int[Array, " B"] | None = None,
         reversal_strength: Float[Array, ""] | float = 0.0,
+        identity_share: Float[Array, ""] | float = 1.0,
     ) -> Decoupled:
         """From z to z_e and z_i, their heads, and the adversaries.
 
@@ -229,6 +230,8 @@ class AVEmo(FrontEnds):
           emotion, subject: -1 = unknown. They reach conditional adversaries alone.
           reversal_strength: what the adversaries' gradients are multiplied with, sign apart, when
             they enter the encoders. At 0 the adversaries are mere probes.
+          identity_share: what the gradients of z_i are multiplied with where they leave the
+            identity encoder for z. At 0 it reads z and has no say in it.
         """
         if self.fusion == AVERAGED_LOGITS:  # z ends in them
             logits = embedding[:, -self.num_emotions :]
@@ -237,7 +240,7 @@ class AVEmo(FrontEnds):
         emotion_logits = self.emotion_head(self._drop(z_e, train))
         if not self.decouple_identity:
             return Decoupled(z_e, None, emotion_logits, None, None, None)
-        z_i = self.identity_encoder(embedding, train)
+        z_i = self.identity_encoder(scale_gradient(embedding, identity_share), train)
         identity_logits = self.identity_head(self._drop(z_i, train))
         identity_from_z_e = emotion_from_z_i = None
         if self.adversary != "none":

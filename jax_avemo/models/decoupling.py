@@ -7,28 +7,37 @@ from jaxtyping import Array, Float, Int
 
 
 @jax.custom_vjp
-def gradient_reversal(
-    x: Float[Array, "*dims"], strength: Float[Array, ""] | float
+def scale_gradient(
+    x: Float[Array, "*dims"], factor: Float[Array, ""] | float
 ) -> Float[Array, "*dims"]:
-    """Identity forwards; backwards the gradient times -strength (Ganin & Lempitsky 2015).
+    """Identity forwards; backwards the gradient times `factor`.
 
-    What stands above learns to minimise its loss, what stands below to maximise it. `strength` may
-    change from step to step without a new compilation and has no gradient of its own.
+    `factor` may change from step to step without a new compilation and has no gradient of its own.
     """
-    del strength
+    del factor
     return x
 
 
-def _reversal_forward(x: Array, strength: Array | float) -> tuple[Array, Array | float]:
-    return x, strength
+def _scale_forward(x: Array, factor: Array | float) -> tuple[Array, Array | float]:
+    return x, factor
 
 
-def _reversal_backward(strength: Array | float, gradient: Array) -> tuple[Array, Array]:
-    strength = jnp.asarray(strength)
-    return -strength.astype(gradient.dtype) * gradient, jnp.zeros_like(strength)
+def _scale_backward(factor: Array | float, gradient: Array) -> tuple[Array, Array]:
+    factor = jnp.asarray(factor)
+    return factor.astype(gradient.dtype) * gradient, jnp.zeros_like(factor)
 
 
-gradient_reversal.defvjp(_reversal_forward, _reversal_backward)
+scale_gradient.defvjp(_scale_forward, _scale_backward)
+
+
+def gradient_reversal(
+    x: Float[Array, "*dims"], strength: Float[Array, ""] | float
+) -> Float[Array, "*dims"]:
+    """`scale_gradient` by -strength (Ganin & Lempitsky 2015).
+
+    What stands above learns to minimise its loss, what stands below to maximise it.
+    """
+    return scale_gradient(x, -strength)
 
 
 def one_hot(labels: Int[Array, " B"], classes: int) -> Float[Array, "B classes"]:

@@ -91,6 +91,7 @@ def build_objective(config: ConfigDict, total_steps: int) -> Objective:
         orthogonality=o.orthogonality,
         hsic=o.hsic if o.coupling == "hsic" else 0.0,
         identity=config.model.decouple,
+        identity_share=o.identity_share,
         # With one modality there is none to drop: the clip would have nothing left.
         modality_dropout=config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0,
         ema=config.train.ema,

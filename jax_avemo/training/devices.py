@@ -1,7 +1,5 @@
 """Which devices work together, and how batches and states are laid over them."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,12 +7,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_avemo.errors import UserError
+from jax_avemo.memory import programs_folder
 
 
 def keep_compiled_programs(folder: str) -> None:
     """Turn on JAX's persistent compilation cache; '' = the user's cache folder."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", folder or str(home / "jax_avemo" / "compiled"))
+    jax.config.update("jax_compilation_cache_dir", folder or str(programs_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

@@ -53,6 +53,8 @@ class Objective:
     hsic: float
     identity: bool
     """Whether there is an identity branch at all."""
+    identity_share: float
+    """Of the identity branch's gradient: what goes on into z and the trunk."""
     modality_dropout: float
     ema: float
     total_steps: int
@@ -129,7 +131,7 @@ def make_train_step(
             beside = (fused.inputs, fused.video_available, fused.audio_available)
             return differentiable, (beside, updates.get("batch_stats", {}))
 
-        def decouple(params: Any, embedding: Array) -> Any:
+        def decouple(params: Any, embedding: Array, identity_share: float) -> Any:
             return model.apply(
                 {"params": params},
                 embedding,
@@ -137,6 +139,7 @@ def make_train_step(
                 emotion=emotion,
                 subject=subject,
                 reversal_strength=reversal,
+                identity_share=identity_share,
                 rngs={"dropout": heads_key},
                 method="decouple",
             )
@@ -147,8 +150,8 @@ def make_train_step(
                 "adversary_emotion": losses.softmax_cross_entropy(from_z_i, emotion, valid),
             }
 
-        def heads(params: Any, embedding: Array) -> dict[str, Array]:
-            heads_out = decouple(params, embedding)
+        def heads(params: Any, embedding: Array, identity_share: float) -> dict[str, Array]:
+            heads_out = decouple(params, embedding, identity_share)
             found = {
                 EMOTION: losses.softmax_cross_entropy(
                     heads_out.emotion_logits, emotion, valid, objective.label_smoothing
@@ -181,7 +184,7 @@ def make_train_step(
 
         start, adversary_state = state.params, state.adversary_optimizer
         if adversary_optimizer is not None:
-            now = decouple(start, embedding)
+            now = decouple(start, embedding, 1.0)
             seen = now.emotion_embedding, now.identity_embedding, emotion, subject
 
             def adversary_loss(adversaries: Any) -> Array:
@@ -197,11 +200,12 @@ def make_train_step(
             )
 
         names = tasks(objective)
+        # The balancer sees whole gradients: it would undo a share that it saw.
         gradients = {
-            name: inputs.T @ jax.grad(lambda z, n=name: heads(start, z)[n])(embedding)
+            name: inputs.T @ jax.grad(lambda z, n=name: heads(start, z, 1.0)[n])(embedding)
             for name in names
         }
-        values = heads(start, embedding)
+        values = heads(start, embedding, 1.0)
         # The balancer compares losses with log(classes): label smoothing would keep the emotion
         # loss from ever falling as far as the identity loss.
         compared = {name: values[UNSMOOTHED if name == EMOTION else name] for name in names}
@@ -216,7 +220,7 @@ def make_train_step(
         def total(
             params: Any, embedding: Array, video_logits: Array | None, audio_logits: Array | None
         ) -> tuple[Array, dict[str, Array]]:
-            found = heads(params, embedding)
+            found = heads(params, embedding, objective.identity_share)
             loss = jnp.float32(0.0)
             for name in names:
                 loss += weights[name] * found[name]

@@ -151,8 +151,6 @@ def run_cells(cells: Sequence[Cell], workdir: Path) -> None:
 
 
 def _run_cell(cell: Cell) -> None:
-    import jax
-
     from jax_avemo.evaluation.evaluate import evaluate_run
 
     resumed = (cell.run / "checkpoints").exists()
@@ -173,8 +171,6 @@ def _run_cell(cell: Cell) -> None:
             "hardware": results["hardware"],
         },
     )
-    # Programs stay in the folder of compiled ones; here they would pile up.
-    jax.clear_caches()
     gc.collect()
 
 

@@ -1,5 +1,6 @@
 """How a trained network is measured: predictions, figures with intervals, identity leakage."""
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def make_predict(
     inputs = build.build_inputs(config, training=False)
     batch_size = config.evaluate.batch_size
     devices.check_batch_size("evaluate.batch_size", batch_size, mesh)
-    step = jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
+    step = _evaluation_step(model, mesh)
 
     def predict(
         variables: Any,
@@ -82,6 +83,11 @@ def make_predict(
         return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
 
     return predict
+
+
+@functools.lru_cache(maxsize=8)
+def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
+    return jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
 
 
 def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """What a run's leakage report holds: which embeddings, of whose clips, attacked how."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Shaped
 
 from jax_avemo.evaluation import probes
 from jax_avemo.evaluation.trained import Trained
+from jax_avemo.models.avemo import AVEmo
 from jax_avemo.schema import Labels
 from jax_avemo.training.state import example_batch
 
@@ -84,8 +86,13 @@ def measure(
 
 def initial_variables(trained: Trained) -> Any:
     """The network's variables before its first step, as the run's seed gives them."""
-    make = jax.jit(lambda key, batch: trained.model.init(key, batch, train=False))
+    make = _initialisation(trained.model)
     return make(jax.random.key(trained.config.seed), example_batch(trained.config))
+
+
+@functools.lru_cache(maxsize=8)
+def _initialisation(model: AVEmo) -> Callable[..., Any]:
+    return jax.jit(lambda key, batch: model.init(key, batch, train=False))
 
 
 def attack_by_cosine(

@@ -1,5 +1,7 @@
 """What a run starts from: the state before the first step, and the compiled step."""
 
+import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build
@@ -16,6 +19,9 @@ from jax_avemo.training.adversary import adversaries_of
 from jax_avemo.training.devices import replicated
 from jax_avemo.training.optimizer import build_optimizer
 from jax_avemo.training.step import TrainState, make_train_step, tasks
+
+_PROGRAM_FIELDS = ("input.", "model.", "objective.", "train.")
+"""Beginnings of the names of the fields that a compiled step depends on."""
 
 
 def prepare_state(
@@ -25,12 +31,29 @@ def prepare_state(
     schedule: build.Schedule,
     mesh: Mesh,
 ) -> tuple[TrainState, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
-    """The state before the first step, on all devices, and the compiled step."""
-    initial, train_step = _parts(config, model, index, schedule)
+    """The state before the first step, on all devices, and the compiled step.
+
+    Networks that differ in their seed and clips alone share their programs.
+    """
+    fields = {
+        name: value
+        for name, value in settings.to_dict(config).items()
+        if name.startswith(_PROGRAM_FIELDS)
+    }
+    classes = len(index.emotions), len(index.subjects)
+    make, train_step = _programs(json.dumps(fields), model, classes, schedule, mesh)
+    return make(jax.random.key(config.seed), example_batch(config)), train_step
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(
+    fields: str, model: AVEmo, classes: tuple[int, int], schedule: build.Schedule, mesh: Mesh
+) -> tuple[Callable[..., TrainState], Callable[..., Any]]:
+    config = settings.from_dict(json.loads(fields))
+    initial, train_step = _parts(config, model, classes, schedule)
     everywhere = replicated(mesh)
     make = jax.jit(initial, out_shardings=everywhere)
-    state = make(jax.random.key(config.seed), example_batch(config))
-    return state, jax.jit(train_step, donate_argnums=0, out_shardings=everywhere)
+    return make, jax.jit(train_step, donate_argnums=0, out_shardings=everywhere)
 
 
 def describe_state(
@@ -41,7 +64,8 @@ def describe_state(
     mesh: Mesh,
 ) -> TrainState:
     """Shapes, types and placement of that state: nothing is compiled (which takes seconds)."""
-    initial, _ = _parts(config, model, index, schedule)
+    classes = len(index.emotions), len(index.subjects)
+    initial, _ = _parts(config, model, classes, schedule)
     shapes = jax.eval_shape(initial, jax.random.key(config.seed), example_batch(config))
     everywhere = replicated(mesh)
     return jax.tree.map(
@@ -50,7 +74,7 @@ def describe_state(
 
 
 def _parts(
-    config: ConfigDict, model: AVEmo, index: LabelIndex, schedule: build.Schedule
+    config: ConfigDict, model: AVEmo, classes: tuple[int, int], schedule: build.Schedule
 ) -> tuple[Callable[[jax.Array, Any], TrainState], Callable[..., Any]]:
     """How the state begins and how it goes on, neither compiled."""
     optimizer, _ = build_optimizer(
@@ -62,7 +86,7 @@ def _parts(
         layer_decay=config.train.layer_decay,
         frozen_stages=config.train.frozen_stages,
     )
-    balancer = build.build_balancer(config, len(index.emotions), len(index.subjects))
+    balancer = build.build_balancer(config, *classes)
     objective = build.build_objective(config, schedule.total_steps)
 
     def initial(key: jax.Array, batch: Any) -> TrainState:

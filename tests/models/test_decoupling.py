@@ -6,12 +6,27 @@ import numpy as np
 import pytest
 from numpy_reference import assert_slopes
 
-from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal
+from jax_avemo.models.decoupling import (
+    Adversary,
+    TaskEncoder,
+    gradient_reversal,
+    scale_gradient,
+)
 
 
 @pytest.fixture
 def z():
     return jnp.asarray(np.random.default_rng(0).normal(size=(4, 6)), jnp.float32)
+
+
+@pytest.mark.parametrize("factor", [-2.0, 0.0, 0.3, 1.0])
+def test_a_scaled_gradient_changes_nothing_forwards(z, factor):
+    value, (of_z, of_factor) = jax.value_and_grad(
+        lambda z, f: jnp.sin(scale_gradient(z, f)).sum(), argnums=(0, 1)
+    )(z, factor)
+    assert value == jnp.sin(z).sum()
+    np.testing.assert_allclose(of_z, factor * np.cos(z), atol=1e-6)
+    assert of_factor == 0
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])

@@ -189,6 +189,8 @@ FIELDS: dict[str, Field] = {
         "conditional",
         "marginal",
         "hsic",
+        "ridge",
+        "ridge_marginal",
         "none",
     ),
     "objective.reversal": _number(0.1, "strength of the reversed gradient at the end", 0),
@@ -200,6 +202,12 @@ FIELDS: dict[str, Field] = {
     ),
     "objective.orthogonality": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
     "objective.hsic": _number(1.0, "weight of HSIC(z_e, z_i) when coupling is hsic", 0),
+    "objective.ridge": _number(
+        1.0, "weight at the end of what ridge regression reads, when coupling is ridge", 0
+    ),
+    "objective.bank_rows": _number(
+        256, "embeddings of the last steps that the ridge regression also sees", 0, 1_000_000
+    ),
     "objective.balancer": _one_of(
         "gradnorm", "how the task weights move", "gradnorm", "fixed", "uncertainty"
     ),

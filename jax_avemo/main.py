@@ -28,6 +28,8 @@ from jax_avemo.progress import say
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
 """Fields that may differ when a run is continued: they change no result."""
+_OF_FUSION = {"objective.label_smoothing", "objective.auxiliary"}
+"""Of the objective, all that a network without an identity branch depends on."""
 
 _EXAMPLES = """\
 examples:
@@ -244,8 +246,11 @@ def claim_run(run: Path, config: ConfigDict) -> None:
             ) from error
         # A field that is younger than the run has its default there.
         theirs = settings.to_dict(settings.from_dict(theirs))
+        free = set(_FREE_FIELDS)
+        if not config.model.decouple:
+            free |= {field for field in ours if field.startswith("objective.")} - _OF_FUSION
         for field, value in ours.items():
-            if field not in _FREE_FIELDS and theirs[field] != value:
+            if field not in free and theirs[field] != value:
                 raise UserError(
                     f"{run} was made by another config: {field} is {theirs[field]!r} there "
                     f"and {value!r} here; give another --workdir or delete it"
@@ -365,10 +370,6 @@ def where(run: Path, config: ConfigDict) -> str:
     )
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    pass
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = Parser(
@@ -377,7 +378,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES
         + "\nfields of a config (defaults of size 'full'):\n"
         + settings.describe_fields().replace("%", "%%"),
-        formatter_class=_Help,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_config_arguments(parser)

@@ -16,6 +16,7 @@ from media_files import face_takes, tone, write_media
 
 from jax_avemo import cli, main
 from jax_avemo import config as settings
+from jax_avemo.errors import UserError
 from jax_avemo.evaluation.cross_corpus import to_text
 from jax_avemo.evaluation.evaluate import load_finished
 from jax_avemo.files import locked
@@ -184,6 +185,23 @@ def test_evaluate_refuses_a_damaged_checkpoint_and_names_the_whole_one(home, tmp
     assert f"checkpoints/{best} is damaged (the checksum of" in said
     assert f"step {step} is whole; delete {run}/checkpoints/{best} to use that" in said
     assert not (run / "results.json").exists()
+
+
+def test_a_network_without_identity_goes_on_whatever_the_coupling(tmp_path):
+    fused = {"model.decouple": False}
+
+    def claim(changes, name="fused"):
+        main.claim_run(tmp_path / name, settings.make_config("x", "tiny", changes))
+
+    for name, start in (("fused", fused), ("decoupled", {})):
+        (tmp_path / name).mkdir()
+        claim(start, name)
+    claim(fused | {"objective.coupling": "hsic", "objective.reversal": 2.0})
+    for changes in ({"objective.auxiliary": 2.0}, {"train.epochs": 5}):
+        with pytest.raises(UserError, match=next(iter(changes))):
+            claim(fused | changes)
+    with pytest.raises(UserError, match="objective.coupling"):
+        claim({"objective.coupling": "hsic"}, "decoupled")
 
 
 def test_damaged_small_files_of_a_run_are_one_line_or_made_again(home, tmp_path, capsys):

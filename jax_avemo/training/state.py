@@ -17,6 +17,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build
 from jax_avemo.training.adversary import adversaries_of
 from jax_avemo.training.devices import replicated
+from jax_avemo.training.memory_bank import empty_bank
 from jax_avemo.training.optimizer import build_optimizer
 from jax_avemo.training.step import TrainState, make_train_step, tasks
 
@@ -102,6 +103,7 @@ def _parts(
             balancer=balancer.init(tasks(objective)),
             skipped=jnp.int32(0),
             adversary_optimizer=alone.init(adversaries_of(params)) if alone else (),
+            bank=empty_bank(objective.bank_rows, model.embedding_width) if objective.ridge else (),
         )
 
     return initial, make_train_step(

@@ -16,6 +16,7 @@ from jax_avemo.objectives.balancing import Balancer
 from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.accumulate import vjp_in_parts
 from jax_avemo.training.adversary import respond
+from jax_avemo.training.memory_bank import newest, with_batch
 from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
@@ -39,6 +40,8 @@ class TrainState(struct.PyTreeNode):
     """How many steps were skipped because a gradient was not finite."""
     adversary_optimizer: Any = ()
     """Of the adversaries' own updates; empty where they take none."""
+    bank: Any = ()
+    """Embeddings of the last steps; empty where the coupling needs none."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class Objective:
     reversal: float
     orthogonality: float
     hsic: float
+    ridge: float
+    ridge_given: bool
+    """Whether each label is read beyond the other one, or by itself."""
+    bank_rows: int
     identity: bool
     """Whether there is an identity branch at all."""
     identity_share: float
@@ -106,13 +113,18 @@ def make_train_step(
     ) -> tuple[TrainState, dict[str, Array]]:
         trunk_key, heads_key, drop_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         valid, emotion, subject = batch["valid"], batch["emotion"], batch["subject"]
+        seen = {
+            "emotion": jnp.where(valid, emotion, UNKNOWN),
+            "subject": jnp.where(valid, subject, UNKNOWN),
+        }
         video_present, audio_present = drop_modalities(
             drop_key,
             objective.modality_dropout,
             batch["video_mask"].any(axis=1),
             batch["audio_length"] > 0,
         )
-        reversal = objective.reversal * losses.reversal_schedule(state.step / objective.total_steps)
+        progress = losses.reversal_schedule(state.step / objective.total_steps)
+        reversal = objective.reversal * progress
 
         def trunk(params: Any, rows: Any, key: PRNGKeyArray) -> tuple[Any, tuple[Any, Any]]:
             clips, video, audio = rows
@@ -131,7 +143,7 @@ def make_train_step(
             beside = (fused.inputs, fused.video_available, fused.audio_available)
             return differentiable, (beside, updates.get("batch_stats", {}))
 
-        def decouple(params: Any, embedding: Array, identity_share: float) -> Any:
+        def decouple(params: Any, embedding: Array, identity_share: Array | float) -> Any:
             return model.apply(
                 {"params": params},
                 embedding,
@@ -150,7 +162,31 @@ def make_train_step(
                 "adversary_emotion": losses.softmax_cross_entropy(from_z_i, emotion, valid),
             }
 
-        def heads(params: Any, embedding: Array, identity_share: float) -> dict[str, Array]:
+        def ridge_losses(z_e: Array, z_i: Array) -> dict[str, Array]:
+            rows = with_batch(state.bank, seen | {"z_e": z_e, "z_i": z_i})
+            emotion, subject = rows["emotion"], rows["subject"]
+            everywhere = jnp.ones_like(emotion, bool)
+            emotions, subjects = model.num_emotions, model.num_subjects
+            return {
+                "ridge_identity": losses.ridge_predictability(
+                    rows["z_e"],
+                    subject,
+                    emotion if objective.ridge_given else None,
+                    everywhere,
+                    classes=subjects,
+                    given_classes=emotions,
+                ),
+                "ridge_emotion": losses.ridge_predictability(
+                    rows["z_i"],
+                    emotion,
+                    subject if objective.ridge_given else None,
+                    everywhere,
+                    classes=emotions,
+                    given_classes=subjects,
+                ),
+            }
+
+        def heads(params: Any, embedding: Array, identity_share: Array | float) -> dict[str, Array]:
             heads_out = decouple(params, embedding, identity_share)
             found = {
                 EMOTION: losses.softmax_cross_entropy(
@@ -169,6 +205,8 @@ def make_train_step(
                 found["orthogonality"] = losses.orthogonality(z_e, z_i, valid)
                 if objective.hsic:
                     found["hsic"] = losses.hsic(z_e, z_i, valid)
+                if objective.ridge:
+                    found |= ridge_losses(z_e, z_i) | {"z_e": z_e, "z_i": z_i}
                 if objective.adversarial:
                     found |= adversary_losses(
                         heads_out.adversary_identity_logits, heads_out.adversary_emotion_logits
@@ -185,10 +223,10 @@ def make_train_step(
         start, adversary_state = state.params, state.adversary_optimizer
         if adversary_optimizer is not None:
             now = decouple(start, embedding, 1.0)
-            seen = now.emotion_embedding, now.identity_embedding, emotion, subject
+            shown = now.emotion_embedding, now.identity_embedding, emotion, subject
 
             def adversary_loss(adversaries: Any) -> Array:
-                logits: Any = model.apply({"params": adversaries}, *seen, method="oppose")
+                logits: Any = model.apply({"params": adversaries}, *shown, method="oppose")
                 return sum(adversary_losses(*logits).values(), jnp.float32(0.0))
 
             start, adversary_state = respond(
@@ -213,6 +251,8 @@ def make_train_step(
         constants = {
             "orthogonality": objective.orthogonality,
             "hsic": objective.hsic,
+            "ridge_identity": objective.ridge * progress,
+            "ridge_emotion": objective.ridge * progress,
             "adversary_identity": 1.0,
             "adversary_emotion": 1.0,
         }
@@ -247,6 +287,10 @@ def make_train_step(
 
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, start)
         params = optax.apply_updates(start, updates)
+        bank = state.bank
+        if objective.ridge:
+            embeddings = {name: jax.lax.stop_gradient(found.pop(name)) for name in ("z_e", "z_i")}
+            bank = newest(with_batch(bank, seen | embeddings), objective.bank_rows)
         advanced = state.replace(
             params=params,
             batch_stats=batch_stats,
@@ -254,6 +298,7 @@ def make_train_step(
             optimizer=optimizer_state,
             balancer=balancer_state,
             adversary_optimizer=adversary_state,
+            bank=bank,
         )
         # A step whose gradient is not finite changes nothing but the counters.
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)

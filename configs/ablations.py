@@ -6,7 +6,8 @@
 `...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
 to 4 times as much). `fusion_only` has no identity branch; the couplings are the headline's
 (conditional adversaries and orthogonality), leading_adversary (four steps of their own before each
-of the encoders'), marginal, hsic, orthogonality alone and none; the balancers the headline's
+of the encoders'), marginal, hsic, ridge, orthogonality alone and none; whole_identity
+lets the identity branch's whole gradient into z; the balancers the headline's
 (gradnorm), fixed_weights and uncertainty.
 """
 
@@ -25,6 +26,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "marginal": {"objective.coupling": "marginal"},
     "leading_adversary": {"objective.adversary_steps": 5, "objective.reversal": 1.0},
     "hsic": {"objective.coupling": "hsic"},
+    "ridge": {"objective.coupling": "ridge"},
+    "whole_identity": {"objective.identity_share": 1.0},
     "orthogonality": {"objective.coupling": "none"},
     "no_coordinate_attention": {"model.coordinate_attention": False},
     "no_functionals": {"model.functionals": False},

@@ -203,7 +203,7 @@ FIELDS: dict[str, Field] = {
     "objective.orthogonality": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
     "objective.hsic": _number(1.0, "weight of HSIC(z_e, z_i) when coupling is hsic", 0),
     "objective.ridge": _number(
-        1.0, "weight at the end of what ridge regression reads, when coupling is ridge", 0
+        20.0, "weight at the end of what ridge regression reads, when coupling is ridge", 0
     ),
     "objective.bank_rows": _number(
         256, "embeddings of the last steps that the ridge regression also sees", 0, 1_000_000
@@ -213,7 +213,7 @@ FIELDS: dict[str, Field] = {
     ),
     "objective.identity": _number(1.0, "weight of the identity task when balancer is fixed", 0),
     "objective.identity_share": _number(
-        1.0, "share of the identity branch's gradient that goes on into z and the trunk", 0, 1
+        0.1, "share of the identity branch's gradient that goes on into z and the trunk", 0, 1
     ),
     "objective.gradnorm_alpha": _number(1.5, "GradNorm's restoring force", 0, 10),
     "objective.balancer_learning_rate": _number(0.005, "step of the task weights", 0, 1),

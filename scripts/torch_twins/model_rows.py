@@ -116,6 +116,7 @@ def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any
 
     def prepared(with_dropout: bool) -> tuple[Any, Any]:
         changed = settings.from_dict(settings.to_dict(config))
+        settings.set_field(changed, "objective.identity_share", 1.0)  # the twin's
         if not with_dropout:
             settings.set_field(changed, "model.dropout", 0.0)
             settings.set_field(changed, "train.modality_dropout", 0.0)

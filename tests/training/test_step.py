@@ -88,7 +88,8 @@ def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
     """Plain SGD through the step equals differentiating the sum of all terms at once."""
     config, model, batch, state, _ = world
     objective = build.build_objective(config, 10)
-    objective = type(objective)(**(vars(objective) | {"modality_dropout": 0.0, "identity_share": 1.0}))
+    whole_share = {"modality_dropout": 0.0, "identity_share": 1.0}
+    objective = type(objective)(**(vars(objective) | whole_share))
     balancer = build.build_balancer(config, EMOTIONS, SUBJECTS)
     step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, objective))
     start = state.replace(

@@ -248,7 +248,7 @@ def make_train_step(
         # loss from ever falling as far as the identity loss.
         compared = {name: values[UNSMOOTHED if name == EMOTION else name] for name in names}
         weights, balancer_state = balancer.combine(state.balancer, compared, gradients)
-        constants = {
+        constants: dict[str, Any] = {
             "orthogonality": objective.orthogonality,
             "hsic": objective.hsic,
             "ridge_identity": objective.ridge * progress,

@@ -283,7 +283,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "model.lstm_width": 64,
         "model.fused_width": 96,
         "model.embedding_width": 48,
-        "train.epochs": 40,
+        "train.epochs": 36,
         "train.evaluations": 5,
     },
     "tiny": _CPU

@@ -32,8 +32,8 @@ def fitting(command: Sequence[str]) -> Iterator[None]:
     if not command:
         yield
         return
-    words = "\0".join((__version__, *command))
-    known = programs_folder() / "ended_well" / hashlib.sha256(words.encode()).hexdigest()[:32]
+    words = "\0".join((__version__, *command)).encode(errors="surrogatepass")
+    known = programs_folder() / "ended_well" / hashlib.sha256(words).hexdigest()
     if known.exists():
         keep_freed_memory()
     yield

@@ -61,3 +61,4 @@ except ValueError:
     assert run(well) < FEW
     assert run(well.replace("config=a", "config=b")) > FEW
     assert run("with fitting([]): measure()") > FEW
+    assert run(r'with fitting(["\udcff"]): measure()') > FEW  # a name that is not UTF-8

@@ -15,6 +15,7 @@ from jax_avemo.training import build, devices
 from jax_avemo.training.state import prepare_state
 from jax_avemo.training.step import make_train_step, tasks
 
+pytestmark = pytest.mark.slow  # a compiled step
 INDEX = LabelIndex(tuple("abcd"), tuple("123"))
 HEADS = (
     "emotion_encoder",

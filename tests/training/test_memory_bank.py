@@ -43,6 +43,7 @@ def test_the_newest_rows_stand_first_and_the_oldest_go():
     np.testing.assert_array_equal(bank["subject"], [20, 20, 10])
 
 
+@pytest.mark.slow
 def test_a_step_remembers_its_batch_and_a_skipped_one_nothing():
     config, (state, step) = prepared(prepare_state, RIDGE)
     batch = small_batch(config)

@@ -246,9 +246,8 @@ def claim_run(run: Path, config: ConfigDict) -> None:
             ) from error
         # A field that is younger than the run has its default there.
         theirs = settings.to_dict(settings.from_dict(theirs))
-        free = set(_FREE_FIELDS)
-        if not config.model.decouple:
-            free |= {field for field in ours if field.startswith("objective.")} - _OF_FUSION
+        idle = () if config.model.decouple else [f for f in ours if f.startswith("objective.")]
+        free = _FREE_FIELDS | (set(idle) - _OF_FUSION)
         for field, value in ours.items():
             if field not in free and theirs[field] != value:
                 raise UserError(

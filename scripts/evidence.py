@@ -7,8 +7,8 @@ python scripts/evidence.py docs         the tables of docs/results.md from confi
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
 configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
-another one. Cost at size bench: 60 to 75 s a network on 2 quiet cores, and 40 more for the first
-of every experiment.
+another one. Cost at size bench: about 75 s a network on 2 quiet cores, and 40 more for the first of
+every experiment.
 """
 
 import argparse

@@ -164,26 +164,21 @@ def make_train_step(
 
         def ridge_losses(z_e: Array, z_i: Array) -> dict[str, Array]:
             rows = with_batch(state.bank, seen | {"z_e": z_e, "z_i": z_i})
-            emotion, subject = rows["emotion"], rows["subject"]
-            everywhere = jnp.ones_like(emotion, bool)
-            emotions, subjects = model.num_emotions, model.num_subjects
+            classes = {"emotion": model.num_emotions, "subject": model.num_subjects}
+
+            def read(embedding: str, label: str, given: str) -> Array:
+                return losses.ridge_predictability(
+                    rows[embedding],
+                    rows[label],
+                    rows[given] if objective.ridge_given else None,
+                    jnp.ones_like(rows[label], bool),  # rows that don't count have no label
+                    classes=classes[label],
+                    given_classes=classes[given],
+                )
+
             return {
-                "ridge_identity": losses.ridge_predictability(
-                    rows["z_e"],
-                    subject,
-                    emotion if objective.ridge_given else None,
-                    everywhere,
-                    classes=subjects,
-                    given_classes=emotions,
-                ),
-                "ridge_emotion": losses.ridge_predictability(
-                    rows["z_i"],
-                    emotion,
-                    subject if objective.ridge_given else None,
-                    everywhere,
-                    classes=emotions,
-                    given_classes=subjects,
-                ),
+                "ridge_identity": read("z_e", "subject", "emotion"),
+                "ridge_emotion": read("z_i", "emotion", "subject"),
             }
 
         def heads(params: Any, embedding: Array, identity_share: Array | float) -> dict[str, Array]:

@@ -4,11 +4,12 @@
 
 `--config=configs/ablations.py:audio_only` runs at the size the machine has,
 `...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
-to 4 times as much). `fusion_only` has no identity branch; the couplings are the headline's
-(conditional adversaries and orthogonality), leading_adversary (four steps of their own before each
-of the encoders'), marginal, hsic, ridge, orthogonality alone and none; whole_identity
-lets the identity branch's whole gradient into z; the balancers the headline's
-(gradnorm), fixed_weights and uncertainty.
+to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips drawn as they were
+recorded; `decorrelated_fusion` has neither of the first two, `no_erasure` and `as_recorded` lack
+one each. The couplings are the headline's (conditional adversaries and orthogonality),
+leading_adversary (four steps of their own before each of the encoders'), marginal, hsic, ridge,
+orthogonality alone and none; whole_identity lets the identity branch's whole gradient into z; the
+balancers the headline's (gradnorm), fixed_weights and uncertainty.
 """
 
 from typing import Any
@@ -21,7 +22,10 @@ from jax_avemo.errors import UserError
 ABLATIONS: dict[str, dict[str, Any]] = {
     "audio_only": {"model.modalities": ("audio",)},
     "video_only": {"model.modalities": ("video",)},
-    "fusion_only": {"model.decouple": False},
+    "fusion_only": {"model.decouple": False, "train.decorrelate": False},
+    "decorrelated_fusion": {"model.decouple": False},
+    "as_recorded": {"train.decorrelate": False},
+    "no_erasure": {"model.erase_identity": False},
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
     "marginal": {"objective.coupling": "marginal"},
     "leading_adversary": {"objective.adversary_steps": 5, "objective.reversal": 1.0},

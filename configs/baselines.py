@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 from jax_avemo.config import AUTO, make_config
 from jax_avemo.errors import UserError
 
+PLAIN = {"model.decouple": False, "train.decorrelate": False}
+
 BASELINES: dict[str, dict[str, Any]] = {
     "cfn_sr": {"model.fusion": "cross_modal_residual"},
     "intermediate_attention": {"model.fusion": "intermediate_attention"},
@@ -34,4 +36,4 @@ def get_config(argument: str = "") -> ConfigDict:
     name, _, size = argument.partition(",")
     if name not in BASELINES:
         raise UserError(f"no baseline '{name}'; there are {', '.join(BASELINES)}")
-    return make_config(name, size or AUTO, {"model.decouple": False} | BASELINES[name])
+    return make_config(name, size or AUTO, PLAIN | BASELINES[name])

@@ -179,6 +179,9 @@ FIELDS: dict[str, Field] = {
     "model.embedding_width": _number(128, "width of z_e and z_i", 4),
     "model.dropout": _number(0.2, "dropout", 0, 0.9),
     "model.decouple": _switch(True, "identity encoder and coupling; False = fusion only"),
+    "model.erase_identity": _switch(
+        True, "z_e passes a linear map that takes out what tells the training subjects apart"
+    ),
     "model.remat": _switch(False, "recompute the face network in the backward pass (memory)"),
     # --- what is optimised
     "objective.label_smoothing": _number(0.1, "label smoothing of the emotion loss", 0, 0.5),
@@ -235,6 +238,9 @@ FIELDS: dict[str, Field] = {
     ),
     "train.clip_norm": _number(1.0, "largest norm of the gradient", 0),
     "train.ema": _number(0.99, "decay of the averaged weights that are evaluated", 0, 0.99999),
+    "train.decorrelate": _switch(
+        True, "draw clips as if every subject showed every emotion equally often"
+    ),
     "train.modality_dropout": _number(0.2, "probability that a clip loses one modality", 0, 1),
     "train.precision": _one_of("float32", "of the computation", "float32", "bfloat16"),
     "train.evaluations": _number(10, "validations (and checkpoints) over the run", 1),

@@ -25,6 +25,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoint, devices, hosts, loop
+from jax_avemo.training.erase import Embed
 from jax_avemo.training.step import make_evaluation_step
 
 EMBEDDINGS_NAME = "embeddings.npz"
@@ -97,12 +98,14 @@ def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndar
 
 def make_validation(
     config: ConfigDict, clips: ClipSource, split: Split
-) -> Callable[[AVEmo, Mesh, LabelIndex], loop.Evaluate]:
-    """What the training loop calls to measure the network on the selecting subjects."""
+) -> Callable[[AVEmo, Mesh, LabelIndex], tuple[loop.Evaluate, Embed]]:
+    """What the training loop calls to measure the network on the selecting subjects, and to embed
+    the clips it trains on."""
     selecting = split.test if config.evaluate.select == "test" else split.validation
     rows = loop.rows_of(clips, selecting)
+    train_rows = loop.rows_of(clips, split.train)
 
-    def make(model: AVEmo, mesh: Mesh, index: LabelIndex) -> loop.Evaluate:
+    def make(model: AVEmo, mesh: Mesh, index: LabelIndex) -> tuple[loop.Evaluate, Embed]:
         predict = make_predict(model, mesh, config, clips, index)
         labels = labels_of(clips, rows, index)
 
@@ -115,7 +118,7 @@ def make_validation(
             true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
             return found | {"loss": float(-np.log(true).mean())}
 
-        return evaluate
+        return evaluate, lambda variables: predict(variables, train_rows)["z_e"]
 
     return make
 

@@ -13,7 +13,7 @@ from jax_avemo.errors import UserError
 from jax_avemo.models.alignment import align, step_times
 from jax_avemo.models.attention import AttentivePooling, StepAttention, masked_mean
 from jax_avemo.models.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
-from jax_avemo.models.decoupling import Adversary, TaskEncoder, gradient_reversal, scale_gradient
+from jax_avemo.models.decoupling import Adversary, LinearErasure, TaskEncoder, gradient_reversal
 from jax_avemo.models.dual_lstm import DualLSTM
 from jax_avemo.models.front_ends import FrontEnds, Sequence
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
@@ -72,6 +72,8 @@ class AVEmo(FrontEnds):
 
     decouple_identity: bool = True
     """False: z_e and its head alone."""
+    erase_identity: bool = False
+    """z_e passes a `LinearErasure`."""
     embedding_width: int = 64
     """Of z_e and of z_i."""
     encoder_hidden: int = 128
@@ -106,6 +108,8 @@ class AVEmo(FrontEnds):
         encoder = (self.embedding_width, self.encoder_hidden, self.dropout)
         self.emotion_encoder = TaskEncoder(*encoder)
         self.emotion_head = nn.Dense(self.num_emotions)
+        if self.erase_identity:
+            self.identity_erasure = LinearErasure()
         if self.decouple_identity:
             self.identity_encoder = TaskEncoder(*encoder)
             self.identity_head = nn.Dense(self.num_subjects)
@@ -220,7 +224,7 @@ class AVEmo(FrontEnds):
         emotion: Int[Array, " B"] | None = None,
         subject: Int[Array, " B"] | None = None,
         reversal_strength: Float[Array, ""] | float = 0.0,
-        identity_share: Float[Array, ""] | float = 1.0,
+        to_identity: Float[Array, "B Z"] | None = None,
     ) -> Decoupled:
         """From z to z_e and z_i, their heads, and the adversaries.
 
@@ -230,17 +234,19 @@ class AVEmo(FrontEnds):
           emotion, subject: -1 = unknown. They reach conditional adversaries alone.
           reversal_strength: what the adversaries' gradients are multiplied with, sign apart, when
             they enter the encoders. At 0 the adversaries are mere probes.
-          identity_share: what the gradients of z_i are multiplied with where they leave the
-            identity encoder for z. At 0 it reads z and has no say in it.
+          to_identity: z again, for the identity encoder: given apart, the gradient that leaves
+            that encoder can be told from the other one. None = `embedding`.
         """
         if self.fusion == AVERAGED_LOGITS:  # z ends in them
             logits = embedding[:, -self.num_emotions :]
             return Decoupled(embedding, None, logits, None, None, None)
         z_e = self.emotion_encoder(embedding, train)
+        if self.erase_identity and not train:
+            z_e = self.identity_erasure(z_e)
         emotion_logits = self.emotion_head(self._drop(z_e, train))
         if not self.decouple_identity:
             return Decoupled(z_e, None, emotion_logits, None, None, None)
-        z_i = self.identity_encoder(scale_gradient(embedding, identity_share), train)
+        z_i = self.identity_encoder(embedding if to_identity is None else to_identity, train)
         identity_logits = self.identity_head(self._drop(z_i, train))
         identity_from_z_e = emotion_from_z_i = None
         if self.adversary != "none":

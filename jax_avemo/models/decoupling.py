@@ -7,37 +7,28 @@ from jaxtyping import Array, Float, Int
 
 
 @jax.custom_vjp
-def scale_gradient(
-    x: Float[Array, "*dims"], factor: Float[Array, ""] | float
-) -> Float[Array, "*dims"]:
-    """Identity forwards; backwards the gradient times `factor`.
-
-    `factor` may change from step to step without a new compilation and has no gradient of its own.
-    """
-    del factor
-    return x
-
-
-def _scale_forward(x: Array, factor: Array | float) -> tuple[Array, Array | float]:
-    return x, factor
-
-
-def _scale_backward(factor: Array | float, gradient: Array) -> tuple[Array, Array]:
-    factor = jnp.asarray(factor)
-    return factor.astype(gradient.dtype) * gradient, jnp.zeros_like(factor)
-
-
-scale_gradient.defvjp(_scale_forward, _scale_backward)
-
-
 def gradient_reversal(
     x: Float[Array, "*dims"], strength: Float[Array, ""] | float
 ) -> Float[Array, "*dims"]:
-    """`scale_gradient` by -strength (Ganin & Lempitsky 2015).
+    """Identity forwards; backwards the gradient times -strength (Ganin & Lempitsky 2015).
 
-    What stands above learns to minimise its loss, what stands below to maximise it.
+    What stands above learns to minimise its loss, what stands below to maximise it. `strength` may
+    change from step to step without a new compilation and has no gradient of its own.
     """
-    return scale_gradient(x, -strength)
+    del strength
+    return x
+
+
+def _reversal_forward(x: Array, strength: Array | float) -> tuple[Array, Array | float]:
+    return x, strength
+
+
+def _reversal_backward(strength: Array | float, gradient: Array) -> tuple[Array, Array]:
+    strength = jnp.asarray(strength)
+    return -strength.astype(gradient.dtype) * gradient, jnp.zeros_like(strength)
+
+
+gradient_reversal.defvjp(_reversal_forward, _reversal_backward)
 
 
 def one_hot(labels: Int[Array, " B"], classes: int) -> Float[Array, "B classes"]:
@@ -96,3 +87,22 @@ class Adversary(nn.Module):
             z = jnp.concatenate([z, y, outer.reshape(*z.shape[:1], -1)], axis=-1)
         z = nn.relu(nn.Dense(self.hidden, name="hidden")(z))
         return nn.Dense(self.classes, name="output")(z)
+
+
+class LinearErasure(nn.Module):
+    """z - P (z - m), with P and m held constant: what `objectives.erasure` found is taken out.
+
+    Both stand in the collection `batch_stats` and are zeros, which change nothing, until training
+    puts what it found there (`training.erase`).
+    """
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
+        """The embedding less what P reads from it."""
+        width = z.shape[-1]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (width,), jnp.float32)
+        projection = self.variable(
+            "batch_stats", "projection", jnp.zeros, (width, width), jnp.float32
+        )
+        erased = (z.astype(jnp.float32) - mean.value[None]) @ projection.value.T
+        return z - erased.astype(z.dtype)

@@ -1,7 +1,7 @@
 """The training loop: resume, step, log, validate, save."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from ml_collections import ConfigDict
 
 from jax_avemo import __version__
 from jax_avemo import config as settings
+from jax_avemo.data import sampling
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource
 from jax_avemo.data.folds import Split
 from jax_avemo.data.pipeline import LabelIndex, check_stored, training_batches
 from jax_avemo.errors import UserError
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
+from jax_avemo.schema import Labels
 from jax_avemo.training import build, checkpoint, first_weights, hosts
 from jax_avemo.training.devices import check_batch_size, data_mesh, place_batch
+from jax_avemo.training.erase import Embed, with_fitted_erasure
 from jax_avemo.training.metrics_log import MetricsLog
 from jax_avemo.training.state import evaluated_variables, prepare_state
 
@@ -42,7 +45,7 @@ def train(
     config: ConfigDict,
     clips: ClipSource,
     split: Split,
-    make_evaluate: Callable[[AVEmo, Mesh, LabelIndex], Evaluate],
+    make_evaluate: Callable[[AVEmo, Mesh, LabelIndex], tuple[Evaluate, Embed]],
 ) -> None:
     """Train until the last step, from the latest checkpoint of `run` if there is one.
 
@@ -54,7 +57,8 @@ def train(
       config: resolved.
       clips: all stored clips.
       split: who is in which split.
-      make_evaluate: gives the function that measures the network on the selecting subjects.
+      make_evaluate: gives the function that measures the network on the selecting subjects, and
+        the one that embeds the training clips.
 
     Raises:
       Interrupted: after SIGINT or SIGTERM, once the state is saved.
@@ -95,10 +99,11 @@ def train(
         "synthetic": clips.synthetic,
         "total_steps": schedule.total_steps,
     }
+    drawn = drawn_rows(clips.labels, rows) if config.train.decorrelate else rows
     batches = training_batches(
         clips,
-        rows,
-        [clips.labels[row].emotion for row in rows],
+        drawn,
+        [clips.labels[row].emotion for row in drawn],
         inputs,
         index,
         build.build_augmentation(config),
@@ -109,7 +114,7 @@ def train(
         process_count=hosts.count(),
     )
     key = jax.random.key(config.seed)
-    evaluate = make_evaluate(model, mesh, index)
+    evaluate, embed = make_evaluate(model, mesh, index)
     total = schedule.total_steps
     with (
         MetricsLog(run / "metrics.jsonl" if hosts.is_first() else None, start) as log,
@@ -135,6 +140,9 @@ def train(
             progress.advance(config.train.batch_size)
             stop = hosts.agreed_signal(came, step)
             if step % schedule.steps_between_evaluations == 0 or step == total:
+                if model.erase_identity:
+                    labels = [clips.labels[row] for row in rows]
+                    state = with_fitted_erasure(state, embed, labels)
                 found = evaluate(evaluated_variables(state))
                 log.write(step, "validation", found)
                 progress.advance(0, uar=found["uar"])
@@ -152,6 +160,14 @@ def rows_of(clips: ClipSource, keys: tuple[str, ...]) -> list[int]:
     """Positions of the clips named by `keys`, in the order of the stored clips."""
     wanted = set(keys)
     return [row for row, labels in enumerate(clips.labels) if labels.key in wanted]
+
+
+def drawn_rows(labels: Sequence[Labels], rows: Sequence[int]) -> list[int]:
+    """`rows`, each as often as it takes for emotion and subject to be independent."""
+    weights = sampling.independence_weights(
+        [labels[row].emotion for row in rows], [labels[row].subject for row in rows]
+    )
+    return [rows[position] for position in sampling.draws(weights)]
 
 
 def _shown(values: dict[str, float]) -> dict[str, float]:

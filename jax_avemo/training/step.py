@@ -21,6 +21,7 @@ from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
 UNSMOOTHED = "emotion_unsmoothed"
+BRANCHES = ("video", "audio")
 
 
 class TrainState(struct.PyTreeNode):
@@ -101,9 +102,9 @@ def make_train_step(
     The batch goes through the trunk in so many `parts`; see `vjp_in_parts`.
 
     The network is differentiated once: first the trunk up to the fused embedding z, then the
-    heads as a function of z, where each task's gradient is had for almost nothing. GradNorm's
-    norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz. Between the
-    two the adversaries may go ahead on what they are shown, see `respond`.
+    heads as a function of z, where each task's gradient is one more pull for almost nothing.
+    GradNorm's norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz.
+    Between the two the adversaries may go ahead on what they are shown, see `respond`.
     """
 
     adversary_optimizer = objective.adversary_optimizer
@@ -143,15 +144,15 @@ def make_train_step(
             beside = (fused.inputs, fused.video_available, fused.audio_available)
             return differentiable, (beside, updates.get("batch_stats", {}))
 
-        def decouple(params: Any, embedding: Array, identity_share: Array | float) -> Any:
+        def decouple(params: Any, embedding: Array, to_identity: Array) -> Any:
             return model.apply(
-                {"params": params},
+                {"params": params, "batch_stats": state.batch_stats},
                 embedding,
                 train=True,
                 emotion=emotion,
                 subject=subject,
                 reversal_strength=reversal,
-                identity_share=identity_share,
+                to_identity=to_identity,
                 rngs={"dropout": heads_key},
                 method="decouple",
             )
@@ -181,17 +182,21 @@ def make_train_step(
                 "ridge_emotion": read("z_i", "emotion", "subject"),
             }
 
-        def heads(params: Any, embedding: Array, identity_share: Array | float) -> dict[str, Array]:
-            heads_out = decouple(params, embedding, identity_share)
+        def heads(
+            params: Any, embedding: Array, to_identity: Array
+        ) -> tuple[dict[str, Array], dict[str, Array]]:
+            """The losses of z, and what is not differentiated."""
+            heads_out = decouple(params, embedding, to_identity)
+            logits = heads_out.emotion_logits
             found = {
                 EMOTION: losses.softmax_cross_entropy(
-                    heads_out.emotion_logits, emotion, valid, objective.label_smoothing
+                    logits, emotion, valid, objective.label_smoothing
                 )
             }
-            found[UNSMOOTHED] = losses.softmax_cross_entropy(
-                heads_out.emotion_logits, emotion, valid
-            )
-            found["accuracy"] = losses.accuracy(heads_out.emotion_logits, emotion, valid)
+            reading = {
+                UNSMOOTHED: losses.softmax_cross_entropy(logits, emotion, valid),
+                "accuracy": losses.accuracy(logits, emotion, valid),
+            }
             if objective.identity:
                 z_e, z_i = heads_out.emotion_embedding, heads_out.identity_embedding
                 found[IDENTITY] = losses.softmax_cross_entropy(
@@ -201,23 +206,38 @@ def make_train_step(
                 if objective.hsic:
                     found["hsic"] = losses.hsic(z_e, z_i, valid)
                 if objective.ridge:
-                    found |= ridge_losses(z_e, z_i) | {"z_e": z_e, "z_i": z_i}
+                    found |= ridge_losses(z_e, z_i)
+                    reading |= {"z_e": z_e, "z_i": z_i}
                 if objective.adversarial:
                     found |= adversary_losses(
                         heads_out.adversary_identity_logits, heads_out.adversary_emotion_logits
                     )
-            return found
+            return found, reading
+
+        def branch_losses(logits: dict[str, Array]) -> dict[str, Array]:
+            return {
+                name: losses.softmax_cross_entropy(
+                    of_branch, emotion, valid & available[name], objective.label_smoothing
+                )
+                for name, of_branch in logits.items()
+            }
 
         rows = (batch, video_present, audio_present)
         differentiable, pull_back, (beside, batch_stats) = vjp_in_parts(
             trunk, state.params, rows, trunk_key, parts
         )
-        embedding, video_logits, audio_logits = differentiable
-        inputs, video_available, audio_available = beside
+        embedding, *of_each = differentiable
+        branch_logits = {
+            name: logits
+            for name, logits in zip(BRANCHES, of_each, strict=True)
+            if logits is not None
+        }
+        inputs, *branch_available = beside
+        available = dict(zip(BRANCHES, branch_available, strict=True))
 
         start, adversary_state = state.params, state.adversary_optimizer
         if adversary_optimizer is not None:
-            now = decouple(start, embedding, 1.0)
+            now = decouple(start, embedding, embedding)
             shown = now.emotion_embedding, now.identity_embedding, emotion, subject
 
             def adversary_loss(adversaries: Any) -> Array:
@@ -233,15 +253,17 @@ def make_train_step(
             )
 
         names = tasks(objective)
+        found, pull_heads, reading = jax.vjp(heads, start, embedding, embedding, has_aux=True)
+
+        def pull(weights: dict[str, Any]) -> tuple[Any, Array, Array]:
+            """Gradients of the weighted sum: of params, of z but for the identity branch, of it."""
+            return pull_heads({name: jnp.float32(weights.get(name, 0.0)) for name in found})
+
         # The balancer sees whole gradients: it would undo a share that it saw.
-        gradients = {
-            name: inputs.T @ jax.grad(lambda z, n=name: heads(start, z, 1.0)[n])(embedding)
-            for name in names
-        }
-        values = heads(start, embedding, 1.0)
-        # The balancer compares losses with log(classes): label smoothing would keep the emotion
-        # loss from ever falling as far as the identity loss.
-        compared = {name: values[UNSMOOTHED if name == EMOTION else name] for name in names}
+        gradients = {name: inputs.T @ jnp.add(*pull({name: 1.0})[1:]) for name in names}
+        # It compares losses with log(classes): label smoothing would keep the emotion loss from
+        # ever falling as far as the identity loss.
+        compared = {name: reading[UNSMOOTHED] if name == EMOTION else found[name] for name in names}
         weights, balancer_state = balancer.combine(state.balancer, compared, gradients)
         constants: dict[str, Any] = {
             "orthogonality": objective.orthogonality,
@@ -251,40 +273,26 @@ def make_train_step(
             "adversary_identity": 1.0,
             "adversary_emotion": 1.0,
         }
+        head_weights = constants | weights
+        head_gradient, from_emotion, from_identity = pull(head_weights)
+        embedding_gradient = from_emotion + objective.identity_share * from_identity
 
-        def total(
-            params: Any, embedding: Array, video_logits: Array | None, audio_logits: Array | None
-        ) -> tuple[Array, dict[str, Array]]:
-            found = heads(params, embedding, objective.identity_share)
-            loss = jnp.float32(0.0)
-            for name in names:
-                loss += weights[name] * found[name]
-            for name, constant in constants.items():
-                if name in found:
-                    loss += constant * found[name]
-            for name, logits, has in (
-                ("video", video_logits, video_available),
-                ("audio", audio_logits, audio_available),
-            ):
-                if logits is not None:
-                    found[name] = losses.softmax_cross_entropy(
-                        logits, emotion, valid & has, objective.label_smoothing
-                    )
-                    loss += objective.auxiliary * found[name]
-            return loss, found
-
-        (loss, found), (head_gradient, *trunk_cotangents) = jax.value_and_grad(
-            total, argnums=(0, 1, 2, 3), has_aux=True
-        )(start, embedding, video_logits, audio_logits)
-        (trunk_gradient,) = pull_back(tuple(trunk_cotangents))
+        of_branches, pull_branches = jax.vjp(branch_losses, branch_logits)
+        (branch_gradients,) = pull_branches(
+            dict.fromkeys(branch_logits, jnp.float32(objective.auxiliary))
+        )
+        of_each = [branch_gradients.get(name) for name in BRANCHES]
+        (trunk_gradient,) = pull_back((embedding_gradient, *of_each))
         gradient = jax.tree.map(jnp.add, head_gradient, trunk_gradient)
+        loss = sum((head_weights[name] * value for name, value in found.items()), jnp.float32(0.0))
+        loss += objective.auxiliary * sum(of_branches.values())
         norm = optax.global_norm(gradient)
 
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, start)
         params = optax.apply_updates(start, updates)
         bank = state.bank
         if objective.ridge:
-            embeddings = {name: jax.lax.stop_gradient(found.pop(name)) for name in ("z_e", "z_i")}
+            embeddings = {name: reading[name] for name in ("z_e", "z_i")}
             bank = newest(with_batch(bank, seen | embeddings), objective.bank_rows)
         advanced = state.replace(
             params=params,
@@ -301,11 +309,12 @@ def make_train_step(
         kept = kept.replace(
             step=state.step + 1, skipped=state.skipped + (~finite).astype(jnp.int32)
         )
-        metrics = {f"loss/{name}": value for name, value in found.items() if name != "accuracy"}
+        logged = found | of_branches | {UNSMOOTHED: reading[UNSMOOTHED]}
+        metrics = {f"loss/{name}": value for name, value in logged.items()}
         metrics |= {f"weight/{name}": weights[name] for name in names}
         metrics |= {
             "loss/total": loss,
-            "accuracy": found["accuracy"],
+            "accuracy": reading["accuracy"],
             "gradient_norm": norm,
             "reversal": reversal,
             "skipped": kept.skipped,

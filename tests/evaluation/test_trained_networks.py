@@ -2,15 +2,23 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 from main_job import experiment
 
 from jax_avemo import cli
 from jax_avemo import config as settings
+from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.errors import UserError
 from jax_avemo.evaluation import robustness
 from jax_avemo.evaluation.balanced import evaluate_balanced
+from jax_avemo.evaluation.evaluate import make_predict
+from jax_avemo.evaluation.trained import load_run
 from jax_avemo.main import ensure_clips
+from jax_avemo.training.devices import data_mesh
+from jax_avemo.training.erase import LAYER
+from jax_avemo.training.loop import rows_of
 
 pytestmark = pytest.mark.slow
 
@@ -52,3 +60,29 @@ def test_balanced_takes_judge_unseen_actors_and_the_same_people_apart(home, monk
         assert len({json.loads(line)["subject"] for line in lines}) == actors
     with pytest.raises(UserError, match="give new takes"):
         evaluate_balanced(run, settings.data_dir(settings.make_config("x", "tiny")))
+
+
+def test_the_saved_network_tells_nothing_linear_of_its_subjects_beyond_the_emotion(home):
+    run = home / "runs/whole"
+    trained = load_run(run)
+    clips = read_clips(home / settings.data_dir(trained.config))
+    rows = rows_of(clips, trained.split.train)
+    predict = make_predict(trained.model, data_mesh(), trained.config, clips, trained.index)
+    subjects = np.array([clips.labels[row].subject for row in rows])
+    emotions = np.array([clips.labels[row].emotion for row in rows])
+
+    def told(variables) -> float:
+        x, s = (
+            of - np.stack([of[emotions == emotion].mean(axis=0) for emotion in emotions])
+            for of in (
+                predict(variables, rows)["z_e"].astype(np.float64),
+                (subjects[:, None] == np.unique(subjects)).astype(float),
+            )
+        )
+        return float(np.square(x.T @ s).sum() / (np.square(x).sum() * np.square(s).sum()))
+
+    stats = trained.variables["batch_stats"]
+    without = jax.tree.map(np.zeros_like, stats[LAYER])
+    before = told({**trained.variables, "batch_stats": {**stats, LAYER: without}})
+    assert before > 1e-3
+    assert told(trained.variables) < 1e-9

@@ -10,6 +10,7 @@ from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.objectives import losses
 from jax_avemo.training import build, devices
+from jax_avemo.training.erase import LAYER
 from jax_avemo.training.state import example_batch, prepare_state
 from jax_avemo.training.step import drop_modalities, make_train_step, tasks
 
@@ -62,6 +63,7 @@ def test_a_step_moves_every_trained_weight_and_counts(world):
     ]
     assert still == []
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.batch_stats, state.batch_stats)
+    assert not any(jax.tree.leaves(moved.pop(LAYER)))  # is fitted between steps
     assert all(jax.tree.leaves(moved))
 
 

@@ -1,0 +1,59 @@
+"""Where the erasure comes from: the training clips' embeddings, as if nothing were erased yet."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_avemo.objectives.erasure import erasing_projection
+from jax_avemo.schema import Labels
+from jax_avemo.training import devices
+from jax_avemo.training.erase import LAYER, with_fitted_erasure
+from jax_avemo.training.step import TrainState
+
+D = 6
+
+
+def state_with(projection) -> TrainState:
+    everywhere = devices.replicated(devices.data_mesh())
+    layer = {"mean": jnp.ones(D), "projection": jnp.asarray(projection, jnp.float32)}
+    stats = {"norm": {"mean": jnp.arange(3.0)}, LAYER: layer}
+    stats = jax.tree.map(lambda leaf: jax.device_put(leaf, everywhere), stats)
+    nothing = dict.fromkeys(("step", "params", "optimizer", "balancer", "skipped"), ())
+    return TrainState(**nothing, batch_stats=stats, average_params={"weights": 1})
+
+
+def shapes(state):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.sharding), state.batch_stats)
+
+
+def test_what_was_erased_before_does_not_matter_and_unknown_clips_are_left_out():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(40, D)).astype(np.float32)
+    subjects, emotions = ["a", "b", "c", "d"] * 10, ["x"] * 20 + ["y"] * 20
+    labels = [
+        Labels(key=str(row), emotion=emotion, subject=subject)
+        for row, (emotion, subject) in enumerate(zip(emotions, subjects, strict=True))
+    ]
+    labels[3] = Labels(key="3", emotion="", subject="d")
+    labels[7] = Labels(key="7", emotion="x", subject="")
+    seen = []
+
+    def embed(variables):
+        seen.append(jax.device_get(variables))
+        return z
+
+    known = [row for row in range(40) if row not in (3, 7)]
+    mean, projection = erasing_projection(
+        z[known], np.array(subjects)[known], np.array(emotions)[known]
+    )
+    for before in (np.zeros((D, D)), rng.normal(size=(D, D))):
+        state = state_with(before)
+        after = with_fitted_erasure(state, embed, labels)
+        np.testing.assert_array_equal(seen[-1]["batch_stats"][LAYER]["projection"], 0)
+        assert seen[-1]["params"] == {"weights": 1}
+        np.testing.assert_allclose(after.batch_stats[LAYER]["mean"], mean, rtol=1e-6)
+        np.testing.assert_allclose(
+            after.batch_stats[LAYER]["projection"], projection, rtol=1e-5, atol=1e-7
+        )
+        np.testing.assert_array_equal(after.batch_stats["norm"]["mean"], np.arange(3.0))
+        assert shapes(after) == shapes(state)

@@ -1,12 +1,15 @@
-"""The linear map that takes the subject out of an embedding, in closed form."""
+"""The linear map that takes the subject out of an embedding, and the head that reads the rest."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 SHRINKAGE = 0.05
 """How far the covariance that says what is a small change is drawn to a multiple of I."""
+
+_NEVER = 1e3
+"""Logits by which a class that was never seen is behind."""
 
 
 def erasing_projection(
@@ -51,6 +54,38 @@ def erasing_projection(
     many = min(int(np.sum(told > 1e-9 * max(told[0], 1e-300))), width // 2)
     erased = directions[:, :many]
     return mean, (axes * root) @ axes.T @ erased @ erased.T @ (axes / root) @ axes.T
+
+
+def discriminant_head(
+    z: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    classes: int,
+    ridge: float = 1.0,
+) -> tuple[Float[np.ndarray, "D K"], Float[np.ndarray, " K"]]:
+    """Kernel and bias of the logits of equally frequent Gaussian classes that share a covariance.
+
+        W = (C + r tr(C) I / D)^-1 M^T,   b_k = - M_k W_k / 2,   M = means, C = covariance within
+
+    Linear discriminant analysis (Fisher 1936), regularised (Friedman, JASA 1989). What the classes
+    have in common is left out of W and b. A class without rows is never likely.
+
+    Args:
+      labels: of every row, in 0 .. classes - 1.
+      ridge: r, of C's mean eigenvalue, above 0.
+    """
+    z = z.astype(np.float64)
+    residual = _within(z, labels)
+    covariance = residual.T @ residual / len(z)
+    scale = max(np.trace(covariance) / z.shape[1], 1e-12)
+    present = np.unique(labels)
+    means = np.stack([z[labels == label].mean(axis=0) for label in present])
+    reading = np.linalg.solve(covariance + ridge * scale * np.eye(z.shape[1]), means.T)
+    bias = -0.5 * np.sum(means.T * reading, axis=0)
+    kernel = np.zeros((z.shape[1], classes))
+    biases = np.full(classes, (bias - bias.mean()).min() - _NEVER)
+    kernel[:, present] = reading - reading.mean(axis=1, keepdims=True)
+    biases[present] = bias - bias.mean()
+    return kernel, biases
 
 
 def _within(x: np.ndarray, groups: Sequence[object] | np.ndarray) -> np.ndarray:

@@ -142,7 +142,7 @@ def train(
             if step % schedule.steps_between_evaluations == 0 or step == total:
                 if model.erase_identity:
                     labels = [clips.labels[row] for row in rows]
-                    state = with_fitted_erasure(state, embed, labels)
+                    state = with_fitted_erasure(state, embed, labels, clips.emotions)
                 found = evaluate(evaluated_variables(state))
                 log.write(step, "validation", found)
                 progress.advance(0, uar=found["uar"])

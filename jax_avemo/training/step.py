@@ -34,7 +34,8 @@ class TrainState(struct.PyTreeNode):
     params: Any
     batch_stats: Any
     average_params: Any
-    """Exponential moving average of `params`: what is evaluated."""
+    """Exponential moving average of `params`: what is evaluated. Where identity is erased, its
+    emotion head is another (`training.erase`)."""
     optimizer: Any
     balancer: Any
     skipped: Any

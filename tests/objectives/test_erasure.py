@@ -1,9 +1,10 @@
-"""Erasure in closed form: its guarantee, that it changes least, and what it leaves alone."""
+"""Erasure in closed form: its guarantee, that it changes least, what it leaves; and the head."""
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from jax_avemo.objectives.erasure import erasing_projection
+from jax_avemo.objectives.erasure import discriminant_head, erasing_projection
 
 D = 12
 
@@ -122,3 +123,34 @@ def test_degenerate_clips_give_finite_maps(case):
     assert np.isfinite(projection).all()
     if case != "fewer clips than width":
         np.testing.assert_array_equal(projection, 0)
+
+
+class TestDiscriminantHead:
+    def test_without_a_ridge_it_is_that_of_scikit_learn(self):
+        rng = np.random.default_rng(0)
+        labels = np.tile(np.arange(3), 70)  # as frequent: theirs pools with the priors' weights
+        z = rng.normal(size=(3, D))[labels] + rng.normal(size=(210, D)) @ rng.normal(size=(D, D))
+        kernel, bias = discriminant_head(z, labels, 3, ridge=1e-9)
+        theirs = LinearDiscriminantAnalysis(solver="lsqr").fit(z, labels).decision_function(z)
+        ours = z @ kernel + bias
+        np.testing.assert_allclose(
+            ours - ours.mean(axis=1, keepdims=True),
+            theirs - theirs.mean(axis=1, keepdims=True),
+            atol=1e-5,
+        )
+
+    def test_how_often_a_class_came_says_nothing(self):
+        rng = np.random.default_rng(1)
+        labels = np.r_[np.zeros(1000, int), np.ones(50, int)]
+        z = np.where(labels, 1.0, -1.0)[:, None] + rng.normal(size=(1050, 1))
+        kernel, bias = discriminant_head(z, labels, 2, ridge=1e-9)
+        edge = (bias[0] - bias[1]) / (kernel[0, 1] - kernel[0, 0])
+        assert abs(edge) < 0.2  # counting in the sizes it would be 1.5
+
+    def test_a_class_that_never_came_is_never_likely(self):
+        rng = np.random.default_rng(2)
+        labels = rng.choice([0, 3], 60)
+        kernel, bias = discriminant_head(rng.normal(size=(60, D)), labels, 5)
+        logits = rng.normal(size=(500, D)) @ kernel + bias
+        assert set(logits.argmax(axis=1)) <= {0, 3}
+        assert np.isfinite(logits).all()

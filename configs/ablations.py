@@ -5,11 +5,12 @@
 `--config=configs/ablations.py:audio_only` runs at the size the machine has,
 `...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
 to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips drawn as they were
-recorded; `decorrelated_fusion` has neither of the first two, `no_erasure` and `as_recorded` lack
-one each. The couplings are the headline's (conditional adversaries and orthogonality),
-leading_adversary (four steps of their own before each of the encoders'), marginal, hsic, ridge,
-orthogonality alone and none; whole_identity lets the identity branch's whole gradient into z; the
-balancers the headline's (gradnorm), fixed_weights and uncertainty.
+recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal_adversaries` the
+last two, `no_erasure` and `as_recorded` one. The couplings are the headline's (conditional
+adversaries and orthogonality), leading_adversary (four steps of their own before each of the
+encoders'), marginal, hsic, ridge, orthogonality alone and none; whole_identity lets the identity
+branch's whole gradient into z; the balancers the headline's (gradnorm), fixed_weights and
+uncertainty.
 """
 
 from typing import Any
@@ -19,6 +20,8 @@ from ml_collections import ConfigDict
 from jax_avemo.config import AUTO, make_config
 from jax_avemo.errors import UserError
 
+ADVERSARIES = {"train.decorrelate": False, "model.erase_identity": False}
+
 ABLATIONS: dict[str, dict[str, Any]] = {
     "audio_only": {"model.modalities": ("audio",)},
     "video_only": {"model.modalities": ("video",)},
@@ -26,6 +29,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "decorrelated_fusion": {"model.decouple": False},
     "as_recorded": {"train.decorrelate": False},
     "no_erasure": {"model.erase_identity": False},
+    "adversaries": ADVERSARIES,
+    "marginal_adversaries": ADVERSARIES | {"objective.coupling": "marginal"},
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
     "marginal": {"objective.coupling": "marginal"},
     "leading_adversary": {"objective.adversary_steps": 5, "objective.reversal": 1.0},

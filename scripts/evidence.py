@@ -2,7 +2,7 @@
 
 python scripts/evidence.py headline     ours, fusion only and three baselines, 4 folds x 3 seeds
 python scripts/evidence.py ablations    every ablation and baseline, 1 fold x 3 seeds (exploratory)
-python scripts/evidence.py confound     0 to 0.9, three methods, 5 seeds, on balanced takes
+python scripts/evidence.py confound     0 to 0.9, four methods, 5 seeds, on balanced takes
 python scripts/evidence.py docs         the tables of docs/results.md from configs/results/*.json
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
@@ -32,7 +32,7 @@ RECORDS = ROOT / "configs/results"
 PAGE = ROOT / "docs/results.md"
 STRONGEST = ("intermediate_attention", "cfn_sr", "averaged_logits")
 CONFOUNDS = (0.0, 0.3, 0.6, 0.9)
-METHODS = ("configs/ablations.py:fusion_only", "configs/ablations.py:marginal")
+METHODS = ("fusion_only", "adversaries", "marginal_adversaries")
 OURS = "decoupled"
 NEW_TAKES = 1e-6
 """A confound so small that every emotion stays equally frequent, and yet other takes than at 0."""
@@ -67,8 +67,9 @@ def ablation_specs(size: str) -> list[str]:
 
 
 def confound_specs(size: str) -> list[str]:
-    """Ours (conditional), marginal and none."""
-    return [f"configs/decoupled.py:{size}", *(f"{method},{size}" for method in METHODS)]
+    """Ours; nothing decoupled; adversaries alone, conditional and marginal."""
+    methods = [f"configs/ablations.py:{name},{size}" for name in METHODS]
+    return [f"configs/decoupled.py:{size}", *methods]
 
 
 def run_crossval(

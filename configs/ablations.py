@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jax_avemo.config import AUTO, make_config
 from jax_avemo.errors import UserError
 
-ADVERSARIES = {"train.decorrelate": False, "model.erase_identity": False}
+ADVERSARIES = {"train.decorrelate": False, "model.erase": False}
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "audio_only": {"model.modalities": ("audio",)},
@@ -28,7 +28,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "fusion_only": {"model.decouple": False, "train.decorrelate": False},
     "decorrelated_fusion": {"model.decouple": False},
     "as_recorded": {"train.decorrelate": False},
-    "no_erasure": {"model.erase_identity": False},
+    "no_erasure": {"model.erase": False},
     "adversaries": ADVERSARIES,
     "marginal_adversaries": ADVERSARIES | {"objective.coupling": "marginal"},
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},

@@ -179,8 +179,8 @@ FIELDS: dict[str, Field] = {
     "model.embedding_width": _number(128, "width of z_e and z_i", 4),
     "model.dropout": _number(0.2, "dropout", 0, 0.9),
     "model.decouple": _switch(True, "identity encoder and coupling; False = fusion only"),
-    "model.erase_identity": _switch(
-        True, "z_e passes a linear map that takes out what tells the training subjects apart"
+    "model.erase": _switch(
+        True, "linear maps take what tells subjects apart out of z_e, and emotions out of z_i"
     ),
     "model.remat": _switch(False, "recompute the face network in the backward pass (memory)"),
     # --- what is optimised
@@ -216,7 +216,10 @@ FIELDS: dict[str, Field] = {
     ),
     "objective.identity": _number(1.0, "weight of the identity task when balancer is fixed", 0),
     "objective.identity_share": _number(
-        0.1, "share of the identity branch's gradient that goes on into z and the trunk", 0, 1
+        0.1,
+        "share of identity's and the coupling's gradients that goes on into z and the trunk",
+        0,
+        1,
     ),
     "objective.gradnorm_alpha": _number(1.5, "GradNorm's restoring force", 0, 10),
     "objective.balancer_learning_rate": _number(0.005, "step of the task weights", 0, 1),

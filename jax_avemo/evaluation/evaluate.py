@@ -118,7 +118,7 @@ def make_validation(
             true = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
             return found | {"loss": float(-np.log(true).mean())}
 
-        return evaluate, lambda variables: predict(variables, train_rows)["z_e"]
+        return evaluate, lambda variables: predict(variables, train_rows)
 
     return make
 

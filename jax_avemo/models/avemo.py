@@ -72,8 +72,8 @@ class AVEmo(FrontEnds):
 
     decouple_identity: bool = True
     """False: z_e and its head alone."""
-    erase_identity: bool = False
-    """z_e passes a `LinearErasure`."""
+    erase: bool = False
+    """z_e and z_i pass a `LinearErasure` each, but for training."""
     embedding_width: int = 64
     """Of z_e and of z_i."""
     encoder_hidden: int = 128
@@ -108,8 +108,9 @@ class AVEmo(FrontEnds):
         encoder = (self.embedding_width, self.encoder_hidden, self.dropout)
         self.emotion_encoder = TaskEncoder(*encoder)
         self.emotion_head = nn.Dense(self.num_emotions)
-        if self.erase_identity:
+        if self.erase:
             self.identity_erasure = LinearErasure()
+            self.emotion_erasure = LinearErasure()
         if self.decouple_identity:
             self.identity_encoder = TaskEncoder(*encoder)
             self.identity_head = nn.Dense(self.num_subjects)
@@ -224,7 +225,6 @@ class AVEmo(FrontEnds):
         emotion: Int[Array, " B"] | None = None,
         subject: Int[Array, " B"] | None = None,
         reversal_strength: Float[Array, ""] | float = 0.0,
-        to_identity: Float[Array, "B Z"] | None = None,
     ) -> Decoupled:
         """From z to z_e and z_i, their heads, and the adversaries.
 
@@ -234,19 +234,19 @@ class AVEmo(FrontEnds):
           emotion, subject: -1 = unknown. They reach conditional adversaries alone.
           reversal_strength: what the adversaries' gradients are multiplied with, sign apart, when
             they enter the encoders. At 0 the adversaries are mere probes.
-          to_identity: z again, for the identity encoder: given apart, the gradient that leaves
-            that encoder can be told from the other one. None = `embedding`.
         """
         if self.fusion == AVERAGED_LOGITS:  # z ends in them
             logits = embedding[:, -self.num_emotions :]
             return Decoupled(embedding, None, logits, None, None, None)
         z_e = self.emotion_encoder(embedding, train)
-        if self.erase_identity and not train:
+        if self.erase and not train:
             z_e = self.identity_erasure(z_e)
         emotion_logits = self.emotion_head(self._drop(z_e, train))
         if not self.decouple_identity:
             return Decoupled(z_e, None, emotion_logits, None, None, None)
-        z_i = self.identity_encoder(embedding if to_identity is None else to_identity, train)
+        z_i = self.identity_encoder(embedding, train)
+        if self.erase and not train:
+            z_i = self.emotion_erasure(z_i)
         identity_logits = self.identity_head(self._drop(z_i, train))
         identity_from_z_e = emotion_from_z_i = None
         if self.adversary != "none":

@@ -1,4 +1,4 @@
-"""The linear map that takes the subject out of an embedding, and the head that reads the rest."""
+"""The linear map that takes a label out of an embedding, and the head that reads the rest."""
 
 from collections.abc import Sequence
 
@@ -14,35 +14,34 @@ _NEVER = 1e3
 
 def erasing_projection(
     z: Float[np.ndarray, "N D"],
-    subjects: Shaped[np.ndarray, " N"],
-    emotions: Shaped[np.ndarray, " N"],
+    erased: Shaped[np.ndarray, " N"],
+    given: Shaped[np.ndarray, " N"],
     shrinkage: float = SHRINKAGE,
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, "D D"]]:
-    """m and P such that z - P (z - m) tells nothing linear of the subject beyond the emotion.
+    """m and P such that z - P (z - m) tells nothing linear of one label beyond another.
 
-        X, S = z and onehot(subject), less their means over the rows of each emotion
+        X, S = z and onehot(erased), less their means over the rows of each given label
         C = (1 - s) X^T X / N + s tr(X^T X / N) I / D
         U = left singular vectors of C^-1/2 X^T S whose singular values are not 0
         P = C^1/2 U U^T C^-1/2,    m = mean of z
 
-    Then (I - P) X^T S = 0, so that a linear probe that knows the emotion explains no variance of
-    the subject in these rows; with s = 0 no other map that does so changes z less, in the sense of
-    C: least-squares concept erasure (LEACE; Belrose et al., NeurIPS 2023, arXiv 2306.03819), with
-    the means of each emotion in the place of one mean. Where emotion and subject depend on each
-    other, one mean would have emotion erased with the subject.
+    Then (I - P) X^T S = 0, so that a linear probe that knows the given label explains no variance
+    of the erased one in these rows; with s = 0 no other map that does so changes z less, in the
+    sense of C: least-squares concept erasure (LEACE; Belrose et al., NeurIPS 2023, arXiv
+    2306.03819), with the means of each given label in the place of one mean. Where the two depend
+    on each other, one mean would have the given label erased with the other.
 
-    With S subjects S - 1 directions go. At most half of the D are taken, those that tell most.
+    With K classes K - 1 directions go. At most half of the D are taken, those that tell most.
 
     Args:
       z: embeddings.
-      subjects, emotions: of every row, known.
+      erased, given: of every row, known.
       shrinkage: s; keeps C from being singular where there are few rows.
     """
     width = z.shape[1]
     z = z.astype(np.float64)
-    subject = _one_hot(subjects)
-    residual = _within(z, emotions)
-    cross = residual.T @ _within(subject, emotions)
+    residual = _within(z, given)
+    cross = residual.T @ _within(_one_hot(erased), given)
     covariance = residual.T @ residual / len(z)
     scale = np.trace(covariance) / width
     mean = z.mean(axis=0)

@@ -58,7 +58,7 @@ def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVE
         fused_width=m.fused_width,
         embedding_width=m.embedding_width,
         decouple_identity=m.decouple,
-        erase_identity=m.decouple and m.erase_identity,
+        erase=m.decouple and m.erase,
         adversary=config.objective.coupling if adversarial else "none",
         attention_gate_bias=m.attention_gate_bias,
         residual_scale_init=m.residual_scale,

@@ -1,76 +1,89 @@
-"""When identity is erased: before every validation, from the training clips' embeddings."""
+"""When each embedding loses the other's label: before every validation, from the training clips."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.objectives.erasure import discriminant_head, erasing_projection
 from jax_avemo.schema import Labels
 from jax_avemo.training import hosts
 from jax_avemo.training.state import evaluated_variables
 from jax_avemo.training.step import TrainState
 
-LAYER, HEAD = "identity_erasure", "emotion_head"
-Embed = Callable[[Any], Float[np.ndarray, "N D"]]
-"""Variables of the network -> z_e of its training clips, not varied."""
+Embed = Callable[[Any], Mapping[str, Float[np.ndarray, "N D"]]]
+"""Variables of the network -> z_e and z_i of its training clips, not varied."""
+SIDES = {"z_e": ("identity_erasure", "emotion_head"), "z_i": ("emotion_erasure", "identity_head")}
+"""Of each embedding: the layer that erases, and the head that reads what is left."""
 
 
 def with_fitted_erasure(
-    state: TrainState, embed: Embed, labels: Sequence[Labels], emotions: Sequence[str]
+    state: TrainState, embed: Embed, labels: Sequence[Labels], index: LabelIndex
 ) -> TrainState:
-    """The state with the erasure that its averaged weights call for.
+    """The state with the erasures that its averaged weights call for.
 
-    The emotion head has learnt on z_e as it was. It is replaced by the linear discriminant of what
-    is left, as certain on average as it was itself.
+    The heads have learnt on the embeddings as they were. Each is replaced by the linear
+    discriminant of what is left, as certain on average as it was itself.
 
     Args:
-      state: of a network that has the layer.
+      state: of a network that has the layers.
       embed: runs the network.
       labels: of the clips that `embed` reads; those that lack emotion or subject are left out.
-      emotions: the network's, in their order.
+      index: their numbers.
     """
-    layer, head = state.batch_stats[LAYER], state.average_params[HEAD]
-    nothing_erased = state.replace(
-        batch_stats={**state.batch_stats, LAYER: jax.tree.map(jax.numpy.zeros_like, layer)}
-    )
-    known = [row for row, label in enumerate(labels) if label.emotion and label.subject]
-    z = embed(evaluated_variables(nothing_erased))[known].astype(np.float64)
-    subjects = np.array([labels[row].subject for row in known])
-    felt = np.array([emotions.index(labels[row].emotion) for row in known])
-
-    def fit() -> dict[str, list[Any]]:
-        mean, projection = erasing_projection(z, subjects, felt)
-        rest = z - (z - mean) @ projection.T
-        kernel, bias = discriminant_head(rest, felt, len(emotions))
-        before = z @ np.asarray(head["kernel"], np.float64) + np.asarray(head["bias"], np.float64)
-        as_certain = _spread(before, felt) / _spread(rest @ kernel + bias, felt)
-        found = {
-            "mean": mean,
-            "projection": projection,
-            "kernel": as_certain * kernel,
-            "bias": as_certain * bias,
-        }
-        return {name: value.tolist() for name, value in found.items()}
-
-    found = hosts.from_first(fit)
-
-    def placed(old: Any) -> dict[str, Any]:
-        return {
-            name: jax.device_put(np.asarray(found[name], np.float32), old[name].sharding)
-            for name in old
-        }
-
-    return state.replace(
-        batch_stats={**state.batch_stats, LAYER: placed(layer)},
-        average_params={**state.average_params, HEAD: placed(head)},
-    )
+    stats, params = dict(state.batch_stats), dict(state.average_params)
+    for layer, _ in SIDES.values():
+        stats[layer] = jax.tree.map(jax.numpy.zeros_like, stats[layer])
+    embedded = embed(evaluated_variables(state.replace(batch_stats=stats)))
+    emotions = np.array([index.emotion(label.emotion) for label in labels])
+    subjects = np.array([index.subject(label.subject) for label in labels])
+    known = (emotions >= 0) & (subjects >= 0)
+    asked = {
+        "z_e": (emotions[known], subjects[known], len(index.emotions)),
+        "z_i": (subjects[known], emotions[known], len(index.subjects)),
+    }
+    for name, (layer, head) in SIDES.items():
+        fit = functools.partial(_fit, embedded[name][known], *asked[name], params[head])
+        found = hosts.from_first(fit)
+        stats[layer] = _placed(found, stats[layer])
+        params[head] = _placed(found, params[head])
+    return state.replace(batch_stats=stats, average_params=params)
 
 
-def _spread(logits: np.ndarray, seen: np.ndarray) -> float:
-    """Root mean square of a clip's logits, of the emotions that are there, about their mean."""
+def _fit(
+    z: Float[np.ndarray, "N D"],
+    labels: Int[np.ndarray, " N"],
+    erased: Int[np.ndarray, " N"],
+    classes: int,
+    head: Mapping[str, Any],
+) -> dict[str, list[Any]]:
+    z = z.astype(np.float64)
+    mean, projection = erasing_projection(z, erased, labels)
+    rest = z - (z - mean) @ projection.T
+    kernel, bias = discriminant_head(rest, labels, classes)
+    before = z @ np.asarray(head["kernel"], np.float64) + np.asarray(head["bias"], np.float64)
+    as_certain = _spread(before, labels) / _spread(rest @ kernel + bias, labels)
+    return {
+        "mean": mean.tolist(),
+        "projection": projection.tolist(),
+        "kernel": (as_certain * kernel).tolist(),
+        "bias": (as_certain * bias).tolist(),
+    }
+
+
+def _placed(found: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: jax.device_put(np.asarray(found[name], np.float32), old[name].sharding)
+        for name in old
+    }
+
+
+def _spread(logits: Float[np.ndarray, "N K"], seen: Int[np.ndarray, " N"]) -> float:
+    """Root mean square of a clip's logits, of the classes that are there, about their mean."""
     logits = logits[:, np.unique(seen)]
     about = logits - logits.mean(axis=1, keepdims=True)
     return float(np.sqrt(np.mean(np.square(about)))) or 1.0

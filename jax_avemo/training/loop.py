@@ -140,9 +140,9 @@ def train(
             progress.advance(config.train.batch_size)
             stop = hosts.agreed_signal(came, step)
             if step % schedule.steps_between_evaluations == 0 or step == total:
-                if model.erase_identity:
+                if model.erase:
                     labels = [clips.labels[row] for row in rows]
-                    state = with_fitted_erasure(state, embed, labels, clips.emotions)
+                    state = with_fitted_erasure(state, embed, labels, index)
                 found = evaluate(evaluated_variables(state))
                 log.write(step, "validation", found)
                 progress.advance(0, uar=found["uar"])

@@ -63,7 +63,7 @@ class Objective:
     identity: bool
     """Whether there is an identity branch at all."""
     identity_share: float
-    """Of the identity branch's gradient: what goes on into z and the trunk."""
+    """Of the gradients of identity and coupling: what goes on into z and the trunk."""
     modality_dropout: float
     ema: float
     total_steps: int
@@ -145,7 +145,7 @@ def make_train_step(
             beside = (fused.inputs, fused.video_available, fused.audio_available)
             return differentiable, (beside, updates.get("batch_stats", {}))
 
-        def decouple(params: Any, embedding: Array, to_identity: Array) -> Any:
+        def decouple(params: Any, embedding: Array) -> Any:
             return model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 embedding,
@@ -153,7 +153,6 @@ def make_train_step(
                 emotion=emotion,
                 subject=subject,
                 reversal_strength=reversal,
-                to_identity=to_identity,
                 rngs={"dropout": heads_key},
                 method="decouple",
             )
@@ -183,11 +182,9 @@ def make_train_step(
                 "ridge_emotion": read("z_i", "emotion", "subject"),
             }
 
-        def heads(
-            params: Any, embedding: Array, to_identity: Array
-        ) -> tuple[dict[str, Array], dict[str, Array]]:
+        def heads(params: Any, embedding: Array) -> tuple[dict[str, Array], dict[str, Array]]:
             """The losses of z, and what is not differentiated."""
-            heads_out = decouple(params, embedding, to_identity)
+            heads_out = decouple(params, embedding)
             logits = heads_out.emotion_logits
             found = {
                 EMOTION: losses.softmax_cross_entropy(
@@ -238,7 +235,7 @@ def make_train_step(
 
         start, adversary_state = state.params, state.adversary_optimizer
         if adversary_optimizer is not None:
-            now = decouple(start, embedding, embedding)
+            now = decouple(start, embedding)
             shown = now.emotion_embedding, now.identity_embedding, emotion, subject
 
             def adversary_loss(adversaries: Any) -> Array:
@@ -254,14 +251,15 @@ def make_train_step(
             )
 
         names = tasks(objective)
-        found, pull_heads, reading = jax.vjp(heads, start, embedding, embedding, has_aux=True)
+        found, pull_heads, reading = jax.vjp(heads, start, embedding, has_aux=True)
 
-        def pull(weights: dict[str, Any]) -> tuple[Any, Array, Array]:
-            """Gradients of the weighted sum: of params, of z but for the identity branch, of it."""
+        def pull(weights: dict[str, Any]) -> tuple[Any, Array]:
+            """Gradients of the weighted sum: of params, and of z."""
             return pull_heads({name: jnp.float32(weights.get(name, 0.0)) for name in found})
 
         # The balancer sees whole gradients: it would undo a share that it saw.
-        gradients = {name: inputs.T @ jnp.add(*pull({name: 1.0})[1:]) for name in names}
+        of_z = {name: pull({name: 1.0})[1] for name in names}
+        gradients = {name: inputs.T @ of_task for name, of_task in of_z.items()}
         # It compares losses with log(classes): label smoothing would keep the emotion loss from
         # ever falling as far as the identity loss.
         compared = {name: reading[UNSMOOTHED] if name == EMOTION else found[name] for name in names}
@@ -275,8 +273,9 @@ def make_train_step(
             "adversary_emotion": 1.0,
         }
         head_weights = constants | weights
-        head_gradient, from_emotion, from_identity = pull(head_weights)
-        embedding_gradient = from_emotion + objective.identity_share * from_identity
+        head_gradient, of_all = pull(head_weights)
+        of_emotion = weights[EMOTION] * of_z[EMOTION]
+        embedding_gradient = of_emotion + objective.identity_share * (of_all - of_emotion)
 
         of_branches, pull_branches = jax.vjp(branch_losses, branch_logits)
         (branch_gradients,) = pull_branches(

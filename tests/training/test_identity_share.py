@@ -1,4 +1,4 @@
-"""How much the identity branch has to say in z: what moves with `objective.identity_share`."""
+"""What identity and the coupling have to say in z: what moves with `objective.identity_share`."""
 
 from dataclasses import replace
 
@@ -62,7 +62,7 @@ def largest(leaves) -> float:
     return max(float(np.abs(leaf).max()) for leaf in leaves)
 
 
-def test_the_trunk_moves_by_that_share_of_what_identity_asks_for(moves):
+def test_the_trunk_moves_by_that_share_of_what_identity_and_coupling_ask_for(moves):
     none, half, whole = (trunk(moves[share][0]) for share in (0.0, 0.5, 1.0))
     asked = [b - a for a, b in zip(none, whole, strict=True)]
     assert largest(asked) > 0.1 * largest(whole)

@@ -144,6 +144,23 @@ def test_the_confounds_rows_compare_ours_in_pairs(script):
     assert "Synthetic" in drawn
 
 
+def test_protocols_are_valid_and_their_table_says_which_is_honest(script):
+    honest = []
+    for changes in script.PROTOCOLS.values():
+        config = settings.load_config("configs/decoupled.py:tiny", list(changes))
+        honest.append(config.split.protocol == "subject" and config.evaluate.select != "test")
+    assert honest == [True, False, False]
+    row = {"uar": 0.5, "uar_interval": [0.4, 0.6], "subjects": 4, "clips": 32}
+    rows = [
+        row | {"protocol": title, "honest": not changes}
+        for title, changes in script.PROTOCOLS.items()
+    ]
+    drawn = script.protocols_table(made_confound_record(script) | {"rows": rows})
+    assert drawn.count("leaky") == 2
+    assert "| 50.0 (40.0 to 60.0) |" in drawn
+    assert "Synthetic" in drawn
+
+
 def test_records_fill_the_page_and_only_their_place(script, tmp_path):
     configs = [settings.make_config(name, "tiny") for name in ("decoupled", "cfn_sr")]
     cells = crossval.make_cells(configs, folds=2, seeds=1, workdir=tmp_path / "cv")

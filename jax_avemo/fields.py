@@ -216,7 +216,7 @@ FIELDS: dict[str, Field] = {
     ),
     "objective.identity": _number(1.0, "weight of the identity task when balancer is fixed", 0),
     "objective.identity_share": _number(
-        0.1,
+        0.0,
         "share of identity's and the coupling's gradients that goes on into z and the trunk",
         0,
         1,

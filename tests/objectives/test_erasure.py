@@ -26,7 +26,7 @@ def within(x, groups):
 
 
 def erased(z, subjects, emotions, **options):
-    mean, projection = erasing_projection(z, subjects, emotions, **options)
+    mean, projection = erasing_projection(z, subjects, emotions, permutations=0, **options)
     return z - (z - mean) @ projection.T
 
 
@@ -48,7 +48,7 @@ def test_nothing_linear_is_told_of_the_subject_beyond_the_emotion(confound, shri
 
 def test_it_is_a_projection_that_takes_one_direction_less_than_there_are_subjects():
     z, subjects, emotions, *_ = people()
-    mean, projection = erasing_projection(z, subjects, emotions)
+    mean, projection = erasing_projection(z, subjects, emotions, permutations=0)
     np.testing.assert_allclose(projection @ projection, projection, atol=1e-9)
     assert np.linalg.matrix_rank(projection, tol=1e-6) == 3
     np.testing.assert_allclose(mean, z.mean(axis=0))
@@ -57,7 +57,7 @@ def test_it_is_a_projection_that_takes_one_direction_less_than_there_are_subject
 def test_no_other_map_that_erases_as_much_changes_less():
     """Among all affine maps with (A X)^T S = 0, tr((I - A) C (I - A)^T C^-1) is smallest."""
     z, subjects, emotions, *_ = people()
-    _, projection = erasing_projection(z, subjects, emotions, shrinkage=0.0)
+    _, projection = erasing_projection(z, subjects, emotions, shrinkage=0.0, permutations=0)
     x, s = within(z, emotions), within(np.eye(4)[subjects], emotions)
     covariance = x.T @ x / len(x)
     inverse = np.linalg.inv(covariance)
@@ -99,6 +99,19 @@ def test_people_who_were_not_there_are_harder_to_tell_apart_where_people_differ_
     spread = np.stack([z[subjects == s].mean(axis=0) for s in range(6, 40)])
     rest = spread - (spread - mean) @ projection.T
     assert rest.var(axis=0).sum() < 0.2 * spread.var(axis=0).sum()
+
+
+@pytest.mark.parametrize("ways", [0, 1, 3])
+def test_only_what_tells_more_than_chance_goes(ways):
+    """Ten people who differ in so many ways, of twelve directions."""
+    rng = np.random.default_rng(4)
+    subjects, emotions = np.tile(np.arange(10), 30), np.repeat(np.arange(5), 60)
+    apart = rng.normal(size=(10, ways)) @ np.linalg.qr(rng.normal(size=(D, D)))[0][:ways]
+    z = 3 * apart[subjects] + rng.normal(size=(5, D))[emotions] + rng.normal(size=(300, D))
+    _, projection = erasing_projection(z, subjects, emotions)
+    assert np.linalg.matrix_rank(projection, tol=1e-6) == ways
+    _, all_of_it = erasing_projection(z, subjects, emotions, permutations=0)
+    assert np.linalg.matrix_rank(all_of_it, tol=1e-6) == D // 2
 
 
 def test_at_most_half_of_the_directions_go():

@@ -18,6 +18,8 @@ CLASSES = {"z_e": 2, "z_i": 4}
 RNG = np.random.default_rng(9)
 KERNELS = {name: RNG.normal(size=(D, classes)) for name, classes in CLASSES.items()}
 EMBEDDED = {name: RNG.normal(size=(40, D)).astype(np.float32) for name in CLASSES}
+EMBEDDED["z_e"][:, 0] += 5 * (np.arange(40) % 4)  # subjects
+EMBEDDED["z_i"][:, 1] += 5 * (np.arange(40) // 20)  # emotions
 
 
 def state_with(projection) -> TrainState:
@@ -68,6 +70,7 @@ def test_what_was_erased_before_does_not_matter_and_unknown_clips_are_left_out(b
         found = jax.device_get(after.batch_stats[layer])
         np.testing.assert_allclose(found["mean"], mean, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(found["projection"], projection, rtol=1e-4, atol=1e-6)
+        assert np.linalg.matrix_rank(projection, tol=1e-6) >= 1
         rest = z - (z - mean) @ projection.T
         kernel, bias = discriminant_head(rest, own, CLASSES[name])
         found = jax.device_get(after.average_params[head])

@@ -41,7 +41,8 @@ def make_row(name: str, precision: str, device: str) -> Row:
     config = settings.make_config(
         "benchmark",
         "cpu" if size == "cpu" else "full",
-        {"train.precision": precision} | ({} if size == "cpu" else {"input.frame_size": int(size)}),
+        {"train.precision": precision, "model.erase": False}  # the twin erases nothing
+        | ({} if size == "cpu" else {"input.frame_size": int(size)}),
     )
     setting = Setting(config, mode == "train", CLIPS[size], IMAGES[size], precision, device)
     if part in ("lstm", "lstm_nn", "audio") and size != "cpu":

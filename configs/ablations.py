@@ -8,9 +8,9 @@ to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips
 recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal_adversaries` the
 last two, `no_erasure` and `as_recorded` one. The couplings are the headline's (conditional
 adversaries and orthogonality), leading_adversary (four steps of their own before each of the
-encoders'), marginal, hsic, ridge, orthogonality alone and none; whole_identity lets the identity
-branch's whole gradient into z; the balancers the headline's (gradnorm), fixed_weights and
-uncertainty.
+encoders'), marginal, hsic, ridge, orthogonality alone and none; whole_identity lets the whole
+gradients of identity and coupling into z; the balancers the headline's (gradnorm), fixed_weights
+and uncertainty.
 """
 
 from typing import Any

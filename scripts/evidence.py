@@ -154,7 +154,7 @@ def run_confound(args: argparse.Namespace) -> dict[str, Any]:
 def run_protocols(args: argparse.Namespace) -> dict[str, Any]:
     """The same network, honestly and as much of the literature does it; honest cells are shared."""
     spec, common = f"configs/decoupled.py:{args.size}", [f"data.demo_seed={args.corpus_seed}"]
-    rows, first = [], {}
+    rows, first, commits = [], {}, set()
     for number, (title, changes) in enumerate(PROTOCOLS.items()):
         workdir = args.home / (f"protocol-{number}" if changes else "headline")
         config = settings.load_config(spec, [*common, *changes, *args.override])
@@ -163,9 +163,10 @@ def run_protocols(args: argparse.Namespace) -> dict[str, Any]:
         record = crossval_record.collect(cells, args.command_line)
         found = record["experiments"][OURS]["metrics"]
         first = first or record
+        commits |= set(record["commits"])
         kept = {name: found[name] for name in ("uar", "uar_interval", "subjects", "clips")}
         rows.append({"protocol": title, "honest": record["honest"]} | kept)
-    return _about(args, first) | {"rows": rows}
+    return _about(args, first) | {"commits": sorted(commits), "rows": rows}
 
 
 def _about(args: argparse.Namespace, first: Mapping[str, Any]) -> dict[str, Any]:

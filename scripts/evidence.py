@@ -15,11 +15,12 @@ every experiment.
 import argparse
 import importlib.util
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from evidence_tables import OURS, PAGES, TABLES, filled
 
 from jax_avemo import config as settings
 from jax_avemo import crossval, crossval_record
@@ -30,7 +31,6 @@ from jax_avemo.main import ensure_clips
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "configs/results"
-PAGE = ROOT / "docs/results.md"
 STRONGEST = ("intermediate_attention", "cfn_sr", "averaged_logits")
 CONFOUNDS = (0.0, 0.3, 0.6, 0.9)
 METHODS = ("fusion_only", "adversaries", "marginal_adversaries")
@@ -42,7 +42,6 @@ PROTOCOLS = {
         "evaluate.select=test",
     ),
 }
-OURS = "decoupled"
 NEW_TAKES = 1e-6
 """A confound so small that every emotion stays equally frequent, and yet other takes than at 0."""
 
@@ -226,115 +225,6 @@ def confound_rows(
     return rows
 
 
-def crossval_table(record: Mapping[str, Any]) -> str:
-    """Markdown of the headline's or the ablations' record."""
-    differences = {}
-    for pair in record["comparisons"]:
-        if pair["a"] == OURS:
-            differences[pair["b"]] = (pair["metrics"]["uar"], pair["leakage"])
-    lines = [
-        "| | UAR, % (95 %) | ours ahead by (paired) | p | worst quarter | identity in z_e | ours "
-        "less (paired) | EER z_e, attacker | ECE | parameters | training, s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, found in record["experiments"].items():
-        measured = found["metrics"]
-        ahead, p, less = "-", "-", "-"
-        if name in differences:
-            uar, leakage = differences[name]
-            ahead, p = _signed(uar), f"{uar['p_value']:.3f}"
-            if leak := leakage.get("z_e identity linear"):
-                less = _signed(leak)
-        seconds = found["training_seconds"]
-        lines.append(
-            f"| {name} | {_interval(measured['uar'], measured['uar_interval'])} | {ahead} | {p} "
-            f"| {100 * measured['fairness']['worst_quartile']:.1f} "
-            f"| {_mean(found['leakage'], 'z_e identity linear')} | {less} "
-            f"| {_mean(found['leakage'], 'z_e eer plda')} "
-            f"| {100 * found['calibration']['ece_after']:.1f} | {found['parameters']:,} "
-            f"| {'-' if seconds is None else round(seconds)} |"
-        )
-    first = next(iter(record["experiments"].values()))["metrics"]
-    return "\n".join([*lines, "", _caption(record, first)])
-
-
-def confound_table(record: Mapping[str, Any]) -> str:
-    """Markdown of the confound's record."""
-    lines = [
-        "| confound (realised) | method | unseen actors, UAR % (95 %) | ours ahead by "
-        "| same people, new takes, UAR % | ours ahead by | identity in z_e, same people (linear, "
-        "MLP) |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in record["rows"]:
-        cells = [f"{row['confound']:g} ({row['realised']:.2f})", row["method"]]
-        for part in ("unseen", "same_people"):
-            found = row[part]
-            cells.append(_interval(found["uar"], found["uar_interval"]))
-            gap = found.get("ours_minus_this")
-            cells.append(_signed(gap) if gap else "-")
-        leak = row["identity_same_people"]
-        cells.append(", ".join(f"{100 * leak[kind]['mean']:.0f}" for kind in leak) or "-")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _caption(record, record["rows"][0]["unseen"])])
-
-
-def protocols_table(record: Mapping[str, Any]) -> str:
-    """Markdown of the protocols' record."""
-    lines = ["| protocol | UAR, % (95 %) |", "|---|---|"]
-    for row in record["rows"]:
-        lines.append(f"| {row['protocol']} | {_interval(row['uar'], row['uar_interval'])} |")
-    return "\n".join([*lines, "", _caption(record, record["rows"][0])])
-
-
-def _caption(record: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    marks = "Synthetic corpus" if record["synthetic"] else f"Corpus {record['corpus']}"
-    if record.get("exploratory"):
-        marks += ", exploratory (not all folds)"
-    chance = 100 / len(record["emotions"])
-    return (
-        f"{marks}, size `{record['size']}`, corpus seed {record['corpus_seed']}, "
-        f"{len(record['seeds'])} seeds, {first['subjects']} subjects, {first['clips']} clips, "
-        f"chance {chance:.1f}. UAR: intervals over subjects, seeds averaged inside; leakage: "
-        "balanced accuracy of a linear probe, paired over networks. Commit "
-        f"{', '.join(record['commits'])}; `{record['command']}`."
-    )
-
-
-def _interval(value: float, bounds: Sequence[float]) -> str:
-    return f"{100 * value:.1f} ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
-
-
-def _signed(gap: Mapping[str, float]) -> str:
-    return f"{100 * gap['difference']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
-
-
-def _mean(leakage: Mapping[str, Any], quantity: str) -> str:
-    return f"{100 * leakage[quantity]['mean']:.1f}" if quantity in leakage else "-"
-
-
-TABLES = {
-    "headline": crossval_table,
-    "ablations": crossval_table,
-    "confound": confound_table,
-    "protocols": protocols_table,
-}
-NOT_RUN = "Not run yet."
-
-
-def filled(page: str, records: Path) -> str:
-    """The page with every table between its marks made from its record."""
-    for name, table in TABLES.items():
-        path = records / f"{name}.json"
-        text = table(json.loads(path.read_text())) if path.exists() else NOT_RUN
-        block = f"<!-- {name} -->\n{text}\n<!-- end {name} -->"
-        page, count = re.subn(
-            rf"<!-- {name} -->.*?<!-- end {name} -->", lambda _, b=block: b, page, flags=re.S
-        )
-        assert count == 1, f"{name} is not marked once"
-    return page
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -355,7 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     if args.what == "docs":
-        write_atomic(PAGE, filled(PAGE.read_text(), args.records).encode())
+        for page in PAGES:
+            write_atomic(page, filled(page, args.records).encode())
         return 0
     given = sys.argv[1:] if argv is None else list(argv)
     args.command_line = " ".join(["python scripts/evidence.py", *given])

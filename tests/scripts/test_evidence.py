@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,23 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def script():
+    sys.path.insert(0, str(ROOT / "scripts"))  # as it is when the script is run
     spec = importlib.util.spec_from_file_location("evidence", ROOT / "scripts/evidence.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(ROOT / "scripts"))
     return module
 
 
-def test_the_pages_tables_are_the_records(script):
-    page = script.PAGE.read_text()
-    assert script.filled(page, script.RECORDS) == page
+@pytest.fixture(scope="module")
+def tables(script):
+    return sys.modules["evidence_tables"]
+
+
+def test_the_pages_tables_are_the_records(script, tables):
+    assert {page.name for page in tables.PAGES} == {"README.md", "results.md"}
+    for page in tables.PAGES:
+        assert script.filled(page, script.RECORDS) == page.read_text()
 
 
 def test_every_experiment_it_names_exists(script):
@@ -130,7 +139,7 @@ def made_confound_record(script) -> dict:
     }
 
 
-def test_the_confounds_rows_compare_ours_in_pairs(script):
+def test_the_confounds_rows_compare_ours_in_pairs(script, tables):
     record = made_confound_record(script)
     ours, theirs = record["rows"][:2]
     assert "ours_minus_this" not in ours["unseen"]
@@ -138,13 +147,16 @@ def test_the_confounds_rows_compare_ours_in_pairs(script):
     assert gap["difference"] == pytest.approx(ours["unseen"]["uar"] - theirs["unseen"]["uar"])
     assert theirs["identity_same_people"]["linear"] == {"mean": 0.4, "values": [0.4, 0.4]}
     json.dumps(record, allow_nan=False)
-    drawn = script.confound_table(record)
+    drawn = tables.confound_table(record)
     assert drawn.count("\n| 0") == 4
     assert "same people, new takes" in drawn
     assert "Synthetic" in drawn
+    brief = tables.confound_in_brief(record)
+    assert "| 0.9 (0.90) | fusion_only |" in brief
+    assert "\n| 0 (" not in brief
 
 
-def test_protocols_are_valid_and_their_table_says_which_is_honest(script):
+def test_protocols_are_valid_and_their_table_says_which_is_honest(script, tables):
     honest = []
     for changes in script.PROTOCOLS.values():
         config = settings.load_config("configs/decoupled.py:tiny", list(changes))
@@ -155,13 +167,13 @@ def test_protocols_are_valid_and_their_table_says_which_is_honest(script):
         row | {"protocol": title, "honest": not changes}
         for title, changes in script.PROTOCOLS.items()
     ]
-    drawn = script.protocols_table(made_confound_record(script) | {"rows": rows})
+    drawn = tables.protocols_table(made_confound_record(script) | {"rows": rows})
     assert drawn.count("leaky") == 2
     assert "| 50.0 (40.0 to 60.0) |" in drawn
     assert "Synthetic" in drawn
 
 
-def test_records_fill_the_page_and_only_their_place(script, tmp_path):
+def test_records_fill_the_pages_and_only_their_places(script, tables, tmp_path):
     configs = [settings.make_config(name, "tiny") for name in ("decoupled", "cfn_sr")]
     cells = crossval.make_cells(configs, folds=2, seeds=1, workdir=tmp_path / "cv")
     for cell in cells:
@@ -169,8 +181,14 @@ def test_records_fill_the_page_and_only_their_place(script, tmp_path):
     record = crossval_record.collect(cells, "python scripts/evidence.py headline")
     (tmp_path / "headline.json").write_text(json.dumps(record))
     (tmp_path / "confound.json").write_text(json.dumps(made_confound_record(script)))
-    page = script.filled(script.PAGE.read_text(), tmp_path)
-    assert "| cfn_sr |" in page
-    assert "| 0.9 (0.90) | fusion_only |" in page
-    assert re.search(r"<!-- ablations -->\nNot run yet.\n<!-- end ablations -->", page)
-    assert script.filled(page, tmp_path) == page
+    results, readme = (script.filled(page, tmp_path) for page in tables.PAGES)
+    assert "| 0.9 (0.90) | fusion_only |" in results
+    assert re.search(r"<!-- ablations -->\nNot run yet.\n<!-- end ablations -->", results)
+    gap = next(pair for pair in record["comparisons"] if pair["a"] == "decoupled")
+    ahead = f"{100 * gap['metrics']['uar']['difference']:+.1f} ("
+    for page in (results, readme):
+        row = next(line for line in page.splitlines() if line.startswith("| cfn_sr |"))
+        assert f"| {ahead}" in row
+    said = (ROOT / "README.md").read_text()
+    prose = re.compile(r"(?s)<!-- (\w+ in brief) -->.*?<!-- end \1 -->")
+    assert prose.sub("", readme) == prose.sub("", said)

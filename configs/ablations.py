@@ -7,10 +7,9 @@
 to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips drawn as they were
 recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal_adversaries` the
 last two, `no_erasure` and `as_recorded` one. The couplings are the headline's (conditional
-adversaries and orthogonality), leading_adversary (four steps of their own before each of the
-encoders'), marginal, hsic, ridge, orthogonality alone and none; whole_identity lets the whole
-gradients of identity and coupling into z; the balancers the headline's (gradnorm), fixed_weights
-and uncertainty.
+adversaries and orthogonality), marginal, hsic, orthogonality alone and none; whole_identity lets
+the whole gradients of identity and coupling into z; the balancers the headline's (gradnorm),
+fixed_weights and uncertainty.
 """
 
 from typing import Any
@@ -33,9 +32,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "marginal_adversaries": ADVERSARIES | {"objective.coupling": "marginal"},
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
     "marginal": {"objective.coupling": "marginal"},
-    "leading_adversary": {"objective.adversary_steps": 5, "objective.reversal": 1.0},
     "hsic": {"objective.coupling": "hsic"},
-    "ridge": {"objective.coupling": "ridge"},
     "whole_identity": {"objective.identity_share": 1.0},
     "orthogonality": {"objective.coupling": "none"},
     "no_coordinate_attention": {"model.coordinate_attention": False},

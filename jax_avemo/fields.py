@@ -192,25 +192,11 @@ FIELDS: dict[str, Field] = {
         "conditional",
         "marginal",
         "hsic",
-        "ridge",
-        "ridge_marginal",
         "none",
     ),
     "objective.reversal": _number(0.1, "strength of the reversed gradient at the end", 0),
-    "objective.adversary_steps": _number(
-        1, "updates of the adversaries for one of the encoders; all but the last alone", 1, 1000
-    ),
-    "objective.adversary_learning_rate": _number(
-        0.01, "learning rate (Adam's) of the updates that the adversaries take alone", 0, 1
-    ),
     "objective.orthogonality": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
     "objective.hsic": _number(1.0, "weight of HSIC(z_e, z_i) when coupling is hsic", 0),
-    "objective.ridge": _number(
-        20.0, "weight at the end of what ridge regression reads, when coupling is ridge", 0
-    ),
-    "objective.bank_rows": _number(
-        256, "embeddings of the last steps that the ridge regression also sees", 0, 1_000_000
-    ),
     "objective.balancer": _one_of(
         "gradnorm", "how the task weights move", "gradnorm", "fixed", "uncertainty"
     ),

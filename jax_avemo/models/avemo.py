@@ -250,25 +250,15 @@ class AVEmo(FrontEnds):
         identity_logits = self.identity_head(self._drop(z_i, train))
         identity_from_z_e = emotion_from_z_i = None
         if self.adversary != "none":
-            identity_from_z_e, emotion_from_z_i = self.oppose(
-                gradient_reversal(z_e, reversal_strength),
-                gradient_reversal(z_i, reversal_strength),
-                emotion,
-                subject,
+            identity_from_z_e = self.identity_adversary(
+                gradient_reversal(z_e, reversal_strength), emotion
+            )
+            emotion_from_z_i = self.emotion_adversary(
+                gradient_reversal(z_i, reversal_strength), subject
             )
         return Decoupled(
             z_e, z_i, emotion_logits, identity_logits, identity_from_z_e, emotion_from_z_i
         )
-
-    def oppose(
-        self,
-        z_e: Float[Array, "B E"],
-        z_i: Float[Array, "B E"],
-        emotion: Int[Array, " B"] | None,
-        subject: Int[Array, " B"] | None,
-    ) -> tuple[Float[Array, "B subjects"], Float[Array, "B emotions"]]:
-        """The adversaries' logits alone: the subject from z_e, the emotion from z_i."""
-        return self.identity_adversary(z_e, emotion), self.emotion_adversary(z_i, subject)
 
     def _branch(
         self,

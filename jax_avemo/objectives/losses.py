@@ -83,54 +83,6 @@ def hsic(
     return jnp.sum(kernels) / jnp.square(jnp.maximum(count - 1.0, 1.0))
 
 
-def ridge_predictability(
-    z: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    given: Int[Array, " N"] | None,
-    valid: Bool[Array, " N"],
-    *,
-    classes: int,
-    given_classes: int = 0,
-    ridge: float = 0.1,
-) -> Float[Array, ""]:
-    """What share of a label's variance the best ridge regression on z explains, in [0, 1].
-
-        Z, Y = z and onehot(label), less their means over the rows that share `given`
-        C = Z^T Z / n,   B = Z^T Y / n,   r = ridge * tr(C) / D
-        R^2 = tr( B^T (C + r I)^-1 B ) / ( tr(Y^T Y) / n )
-
-    An adversary whose best answer is computed and not learned, so that none has to be kept up with
-    (closed-form adversaries: Sadeghi, Yu and Boddeti, ICCV 2019; the normalised cross-covariance:
-    Fukumizu et al., NIPS 2007). Scale-free: shrinking z is no way out. Taking the means within
-    `given` leaves what z tells of the label beyond it.
-
-    Args:
-      labels, given: below 0 = unknown, the row is left out; given None = one mean for all.
-      ridge: of C's mean eigenvalue, above 0.
-    """
-    counted = _counted(labels, valid)
-    if given is None:
-        groups = counted[:, None].astype(jnp.float32)
-    else:
-        counted = _counted(given, counted)
-        groups = jax.nn.one_hot(given, given_classes) * counted[:, None]
-    rows = counted[:, None]
-    z = jnp.where(rows, z, 0.0).astype(jnp.float32)
-    y = jax.nn.one_hot(labels, classes) * rows
-    sizes = jnp.maximum(groups.sum(axis=0), 1.0)[:, None]
-
-    def residual(x: Array) -> Array:
-        return jnp.where(rows, x - groups @ (groups.T @ x / sizes), 0.0)
-
-    z, y = residual(z), residual(y)
-    covariance, cross = z.T @ z, z.T @ y
-    width = z.shape[1]
-    penalty = ridge * jnp.trace(covariance) / width + _TINY
-    factor = jax.scipy.linalg.cho_factor(covariance + penalty * jnp.eye(width))
-    explained = jnp.sum(cross * jax.scipy.linalg.cho_solve(factor, cross))
-    return explained / (jnp.sum(jnp.square(y)) + _TINY)
-
-
 def reversal_schedule(
     progress: Float[Array, "*shape"] | float, gamma: float = 10.0
 ) -> Float[Array, "*shape"]:

@@ -91,17 +91,12 @@ def build_objective(config: ConfigDict, total_steps: int) -> Objective:
         reversal=o.reversal,
         orthogonality=o.orthogonality,
         hsic=o.hsic if o.coupling == "hsic" else 0.0,
-        ridge=o.ridge if config.model.decouple and o.coupling.startswith("ridge") else 0.0,
-        ridge_given=o.coupling == "ridge",
-        bank_rows=o.bank_rows,
         identity=config.model.decouple,
         identity_share=o.identity_share,
         # With one modality there is none to drop: the clip would have nothing left.
         modality_dropout=config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0,
         ema=config.train.ema,
         total_steps=total_steps,
-        adversary_steps=o.adversary_steps,
-        adversary_learning_rate=o.adversary_learning_rate,
     )
 
 

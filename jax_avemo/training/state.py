@@ -15,9 +15,7 @@ from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build
-from jax_avemo.training.adversary import adversaries_of
 from jax_avemo.training.devices import replicated
-from jax_avemo.training.memory_bank import empty_bank
 from jax_avemo.training.optimizer import build_optimizer
 from jax_avemo.training.step import TrainState, make_train_step, tasks
 
@@ -93,7 +91,6 @@ def _parts(
     def initial(key: jax.Array, batch: Any) -> TrainState:
         variables = model.init(key, batch, train=False)
         params = variables["params"]
-        alone = objective.adversary_optimizer
         return TrainState(
             step=jnp.int32(0),
             params=params,
@@ -102,8 +99,6 @@ def _parts(
             optimizer=optimizer.init(params),
             balancer=balancer.init(tasks(objective)),
             skipped=jnp.int32(0),
-            adversary_optimizer=alone.init(adversaries_of(params)) if alone else (),
-            bank=empty_bank(objective.bank_rows, model.embedding_width) if objective.ridge else (),
         )
 
     return initial, make_train_step(

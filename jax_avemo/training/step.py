@@ -15,8 +15,6 @@ from jax_avemo.objectives import losses
 from jax_avemo.objectives.balancing import Balancer
 from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.accumulate import vjp_in_parts
-from jax_avemo.training.adversary import respond
-from jax_avemo.training.memory_bank import newest, with_batch
 from jax_avemo.training.optimizer import ema
 
 EMOTION, IDENTITY = "emotion", "identity"
@@ -40,10 +38,6 @@ class TrainState(struct.PyTreeNode):
     balancer: Any
     skipped: Any
     """How many steps were skipped because a gradient was not finite."""
-    adversary_optimizer: Any = ()
-    """Of the adversaries' own updates; empty where they take none."""
-    bank: Any = ()
-    """Embeddings of the last steps; empty where the coupling needs none."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +50,6 @@ class Objective:
     reversal: float
     orthogonality: float
     hsic: float
-    ridge: float
-    ridge_given: bool
-    """Whether each label is read beyond the other one, or by itself."""
-    bank_rows: int
     identity: bool
     """Whether there is an identity branch at all."""
     identity_share: float
@@ -67,14 +57,6 @@ class Objective:
     modality_dropout: float
     ema: float
     total_steps: int
-    adversary_steps: int
-    adversary_learning_rate: float
-
-    @property
-    def adversary_optimizer(self) -> optax.GradientTransformation | None:
-        """Of the updates that the adversaries take alone; None = they take none."""
-        alone = self.adversarial and self.adversary_steps > 1
-        return optax.adam(self.adversary_learning_rate) if alone else None
 
 
 def tasks(objective: Objective) -> tuple[str, ...]:
@@ -105,28 +87,21 @@ def make_train_step(
     The network is differentiated once: first the trunk up to the fused embedding z, then the
     heads as a function of z, where each task's gradient is one more pull for almost nothing.
     GradNorm's norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz.
-    Between the two the adversaries may go ahead on what they are shown, see `respond`.
     """
-
-    adversary_optimizer = objective.adversary_optimizer
 
     def train_step(
         state: TrainState, batch: Any, key: PRNGKeyArray
     ) -> tuple[TrainState, dict[str, Array]]:
         trunk_key, heads_key, drop_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         valid, emotion, subject = batch["valid"], batch["emotion"], batch["subject"]
-        seen = {
-            "emotion": jnp.where(valid, emotion, UNKNOWN),
-            "subject": jnp.where(valid, subject, UNKNOWN),
-        }
         video_present, audio_present = drop_modalities(
             drop_key,
             objective.modality_dropout,
             batch["video_mask"].any(axis=1),
             batch["audio_length"] > 0,
         )
-        progress = losses.reversal_schedule(state.step / objective.total_steps)
-        reversal = objective.reversal * progress
+        progress = state.step / objective.total_steps
+        reversal = objective.reversal * losses.reversal_schedule(progress)
 
         def trunk(params: Any, rows: Any, key: PRNGKeyArray) -> tuple[Any, tuple[Any, Any]]:
             clips, video, audio = rows
@@ -157,31 +132,6 @@ def make_train_step(
                 method="decouple",
             )
 
-        def adversary_losses(from_z_e: Array, from_z_i: Array) -> dict[str, Array]:
-            return {
-                "adversary_identity": losses.softmax_cross_entropy(from_z_e, subject, valid),
-                "adversary_emotion": losses.softmax_cross_entropy(from_z_i, emotion, valid),
-            }
-
-        def ridge_losses(z_e: Array, z_i: Array) -> dict[str, Array]:
-            rows = with_batch(state.bank, seen | {"z_e": z_e, "z_i": z_i})
-            classes = {"emotion": model.num_emotions, "subject": model.num_subjects}
-
-            def read(embedding: str, label: str, given: str) -> Array:
-                return losses.ridge_predictability(
-                    rows[embedding],
-                    rows[label],
-                    rows[given] if objective.ridge_given else None,
-                    jnp.ones_like(rows[label], bool),  # rows that don't count have no label
-                    classes=classes[label],
-                    given_classes=classes[given],
-                )
-
-            return {
-                "ridge_identity": read("z_e", "subject", "emotion"),
-                "ridge_emotion": read("z_i", "emotion", "subject"),
-            }
-
         def heads(params: Any, embedding: Array) -> tuple[dict[str, Array], dict[str, Array]]:
             """The losses of z, and what is not differentiated."""
             heads_out = decouple(params, embedding)
@@ -203,12 +153,12 @@ def make_train_step(
                 found["orthogonality"] = losses.orthogonality(z_e, z_i, valid)
                 if objective.hsic:
                     found["hsic"] = losses.hsic(z_e, z_i, valid)
-                if objective.ridge:
-                    found |= ridge_losses(z_e, z_i)
-                    reading |= {"z_e": z_e, "z_i": z_i}
                 if objective.adversarial:
-                    found |= adversary_losses(
-                        heads_out.adversary_identity_logits, heads_out.adversary_emotion_logits
+                    found["adversary_identity"] = losses.softmax_cross_entropy(
+                        heads_out.adversary_identity_logits, subject, valid
+                    )
+                    found["adversary_emotion"] = losses.softmax_cross_entropy(
+                        heads_out.adversary_emotion_logits, emotion, valid
                     )
             return found, reading
 
@@ -233,25 +183,8 @@ def make_train_step(
         inputs, *branch_available = beside
         available = dict(zip(BRANCHES, branch_available, strict=True))
 
-        start, adversary_state = state.params, state.adversary_optimizer
-        if adversary_optimizer is not None:
-            now = decouple(start, embedding)
-            shown = now.emotion_embedding, now.identity_embedding, emotion, subject
-
-            def adversary_loss(adversaries: Any) -> Array:
-                logits: Any = model.apply({"params": adversaries}, *shown, method="oppose")
-                return sum(adversary_losses(*logits).values(), jnp.float32(0.0))
-
-            start, adversary_state = respond(
-                adversary_loss,
-                start,
-                adversary_optimizer,
-                adversary_state,
-                objective.adversary_steps - 1,
-            )
-
         names = tasks(objective)
-        found, pull_heads, reading = jax.vjp(heads, start, embedding, has_aux=True)
+        found, pull_heads, reading = jax.vjp(heads, state.params, embedding, has_aux=True)
 
         def pull(weights: dict[str, Any]) -> tuple[Any, Array]:
             """Gradients of the weighted sum: of params, and of z."""
@@ -267,8 +200,6 @@ def make_train_step(
         constants: dict[str, Any] = {
             "orthogonality": objective.orthogonality,
             "hsic": objective.hsic,
-            "ridge_identity": objective.ridge * progress,
-            "ridge_emotion": objective.ridge * progress,
             "adversary_identity": 1.0,
             "adversary_emotion": 1.0,
         }
@@ -288,20 +219,14 @@ def make_train_step(
         loss += objective.auxiliary * sum(of_branches.values())
         norm = optax.global_norm(gradient)
 
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, start)
-        params = optax.apply_updates(start, updates)
-        bank = state.bank
-        if objective.ridge:
-            embeddings = {name: reading[name] for name in ("z_e", "z_i")}
-            bank = newest(with_batch(bank, seen | embeddings), objective.bank_rows)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
         advanced = state.replace(
             params=params,
             batch_stats=batch_stats,
             average_params=ema(state.average_params, params, objective.ema, state.step),
             optimizer=optimizer_state,
             balancer=balancer_state,
-            adversary_optimizer=adversary_state,
-            bank=bank,
         )
         # A step whose gradient is not finite changes nothing but the counters.
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)

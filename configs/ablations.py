@@ -2,8 +2,8 @@
 
     python -m jax_avemo.main --config=configs/ablations.py:NAME[,SIZE]
 
-`--config=configs/ablations.py:audio_only` runs at the size the machine has,
-`...:audio_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
+`--config=configs/ablations.py:fusion_only` runs at the size the machine has,
+`...:fusion_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
 to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips drawn as they were
 recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal_adversaries` the
 last two, `no_erasure` and `as_recorded` one. The couplings are the headline's (conditional
@@ -22,8 +22,6 @@ from jax_avemo.errors import UserError
 ADVERSARIES = {"train.decorrelate": False, "model.erase": False}
 
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "audio_only": {"model.modalities": ("audio",)},
-    "video_only": {"model.modalities": ("video",)},
     "fusion_only": {"model.decouple": False, "train.decorrelate": False},
     "decorrelated_fusion": {"model.decouple": False},
     "as_recorded": {"train.decorrelate": False},

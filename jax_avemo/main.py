@@ -40,7 +40,7 @@ examples:
       the same on RAVDESS
   python -m jax_avemo.main --config=configs/decoupled.py:full --config.train.epochs=50
       another size (tiny, cpu, full) and one field changed
-  python -m jax_avemo.main --config=configs/ablations.py:audio_only
+  python -m jax_avemo.main --config=configs/ablations.py:fusion_only
 """
 
 

@@ -21,7 +21,7 @@ from jax_avemo.errors import UserError
 
 ADVERSARIES = {"train.decorrelate": False, "model.erase": False}
 
-ABLATIONS: dict[str, dict[str, Any]] = {
+DECOUPLING: dict[str, dict[str, Any]] = {
     "fusion_only": {"model.decouple": False, "train.decorrelate": False},
     "decorrelated_fusion": {"model.decouple": False},
     "as_recorded": {"train.decorrelate": False},
@@ -31,20 +31,23 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
     "marginal": {"objective.coupling": "marginal"},
     "hsic": {"objective.coupling": "hsic"},
-    "whole_identity": {"objective.identity_share": 1.0},
     "orthogonality": {"objective.coupling": "none"},
+    "whole_identity": {"objective.identity_share": 1.0},
+    "fixed_weights": {"objective.balancer": "fixed"},
+    "uncertainty": {"objective.balancer": "uncertainty"},
+}
+NETWORK: dict[str, dict[str, Any]] = {
     "no_coordinate_attention": {"model.coordinate_attention": False},
     "no_functionals": {"model.functionals": False},
     "no_audio_self_attention": {"model.audio_self_attention": False},
     "no_embedded_self_attention": {"model.embedded_self_attention": False},
     "one_sequence_lstm": {"model.fusion": "lstm_concat"},
-    "fixed_weights": {"objective.balancer": "fixed"},
-    "uncertainty": {"objective.balancer": "uncertainty"},
     "no_modality_dropout": {"train.modality_dropout": 0.0},
     "frames_4": {"input.frames_train": 4, "input.frames_eval": 4},
     "frames_8": {"input.frames_train": 8, "input.frames_eval": 8},
     "frames_16": {"input.frames_train": 16, "input.frames_eval": 16},
 }
+ABLATIONS = DECOUPLING | NETWORK
 
 
 def get_config(argument: str = "") -> ConfigDict:

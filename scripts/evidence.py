@@ -1,15 +1,17 @@
-"""The evidence: headline, ablations, confound and protocols, each by a command that can be killed.
+"""The evidence, table by table, each by a command that can be killed.
 
 python scripts/evidence.py headline     ours, fusion only and three baselines, 4 folds x 3 seeds
-python scripts/evidence.py ablations    every ablation and baseline, 1 fold x 3 seeds (exploratory)
+python scripts/evidence.py decoupling   ours without a part of the decoupling, 1 fold x 3 seeds
+python scripts/evidence.py network      ours without a part of the network, 1 fold x 3 seeds
+python scripts/evidence.py baselines    ours and every baseline, 1 fold x 3 seeds
 python scripts/evidence.py confound     0 to 0.9, four methods, 5 seeds, on balanced takes
 python scripts/evidence.py protocols    ours where people recur and where the test selects, 4 folds
 python scripts/evidence.py docs         the tables of docs/results.md from configs/results/*.json
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
 configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
-another one. Cost at size bench: about 75 s a network on 2 quiet cores, and 40 more for the first of
-every experiment.
+another one. All but the confound share networks. Cost at size bench: 75 to 100 s a network on 2
+quiet cores, and 40 more for the first of every experiment.
 """
 
 import argparse
@@ -42,18 +44,20 @@ PROTOCOLS = {
         "evaluate.select=test",
     ),
 }
+HONEST = "honest"
+"""Where the cells that tables share are, below the home of run directories."""
 NEW_TAKES = 1e-6
 """A confound so small that every emotion stays equally frequent, and yet other takes than at 0."""
 
 
-def names_in(file: str) -> list[str]:
-    """The experiments of configs/FILE.py."""
+def names_in(file: str, group: str) -> list[str]:
+    """The experiments of a group in configs/FILE.py."""
     spec = importlib.util.spec_from_file_location(file, ROOT / f"configs/{file}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return list(getattr(module, file.upper()))
+    return list(getattr(module, group))
 
 
 def headline_specs(baselines: Sequence[str], size: str) -> list[str]:
@@ -65,13 +69,11 @@ def headline_specs(baselines: Sequence[str], size: str) -> list[str]:
     ]
 
 
-def ablation_specs(size: str) -> list[str]:
-    """Ours, every ablation and every baseline."""
-    return [
-        f"configs/decoupled.py:{size}",
-        *(f"configs/ablations.py:{name},{size}" for name in names_in("ablations")),
-        *(f"configs/baselines.py:{name},{size}" for name in names_in("baselines")),
-    ]
+def exploratory_specs(what: str, size: str) -> list[str]:
+    """Ours, and what the table of that name compares it with."""
+    file = "baselines" if what == "baselines" else "ablations"
+    names = names_in(file, what.upper())
+    return [f"configs/decoupled.py:{size}", *(f"configs/{file}.py:{name},{size}" for name in names)]
 
 
 def confound_specs(size: str) -> list[str]:
@@ -155,7 +157,7 @@ def run_protocols(args: argparse.Namespace) -> dict[str, Any]:
     spec, common = f"configs/decoupled.py:{args.size}", [f"data.demo_seed={args.corpus_seed}"]
     rows, first, commits = [], {}, set()
     for number, (title, changes) in enumerate(PROTOCOLS.items()):
-        workdir = args.home / (f"protocol-{number}" if changes else "headline")
+        workdir = args.home / (f"protocol-{number}" if changes else HONEST)
         config = settings.load_config(spec, [*common, *changes, *args.override])
         cells = crossval.make_cells([config], folds=args.folds, seeds=args.seeds, workdir=workdir)
         crossval.run_cells(cells, workdir)
@@ -258,10 +260,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = run_protocols(args)
     else:
         headline = args.what == "headline"
-        specs = headline_specs(args.baselines, args.size) if headline else ablation_specs(args.size)
         _, record = run_crossval(
-            specs,
-            args.home / args.what,
+            headline_specs(args.baselines, args.size)
+            if headline
+            else exploratory_specs(args.what, args.size),
+            args.home / HONEST,
             [f"data.demo_seed={args.corpus_seed}", *args.override],
             folds=args.folds,
             seeds=args.seeds,

@@ -135,7 +135,9 @@ def _mean(leakage: Mapping[str, Any], quantity: str) -> str:
 NOT_RUN = "Not run yet."
 TABLES = {
     "headline": crossval_table,
-    "ablations": crossval_table,
+    "decoupling": crossval_table,
+    "network": crossval_table,
+    "baselines": crossval_table,
     "confound": confound_table,
     "protocols": protocols_table,
 }

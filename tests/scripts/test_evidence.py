@@ -38,12 +38,13 @@ def test_the_pages_tables_are_the_records(script, tables):
 
 
 def test_every_experiment_it_names_exists(script):
-    specs = {*script.headline_specs(script.STRONGEST, "tiny"), *script.ablation_specs("tiny")}
-    specs |= set(script.confound_specs("tiny"))
+    specs = {*script.headline_specs(script.STRONGEST, "tiny"), *script.confound_specs("tiny")}
+    for group in ("decoupling", "network", "baselines"):
+        specs |= set(script.exploratory_specs(group, "tiny"))
     names = [settings.load_config(spec).name for spec in specs]
     assert len(set(names)) == len(names)
-    assert "decoupled" in names
-    assert set(script.names_in("baselines")) <= set(names)
+    everything = {"decoupled", *script.names_in("baselines", "BASELINES")}
+    assert set(names) == everything | set(script.names_in("ablations", "ABLATIONS"))
 
 
 def test_new_takes_are_balanced_and_nobody_has_seen_them(script):
@@ -183,7 +184,7 @@ def test_records_fill_the_pages_and_only_their_places(script, tables, tmp_path):
     (tmp_path / "confound.json").write_text(json.dumps(made_confound_record(script)))
     results, readme = (script.filled(page, tmp_path) for page in tables.PAGES)
     assert "| 0.9 (0.90) | fusion_only |" in results
-    assert re.search(r"<!-- ablations -->\nNot run yet.\n<!-- end ablations -->", results)
+    assert re.search(r"<!-- network -->\nNot run yet.\n<!-- end network -->", results)
     gap = next(pair for pair in record["comparisons"] if pair["a"] == "decoupled")
     ahead = f"{100 * gap['metrics']['uar']['difference']:+.1f} ("
     for page in (results, readme):

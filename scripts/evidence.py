@@ -30,6 +30,7 @@ from jax_avemo.demo.plan import emotion_counts
 from jax_avemo.evaluation import compare
 from jax_avemo.files import write_atomic, write_json
 from jax_avemo.main import ensure_clips
+from jax_avemo.memory import fitting
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "configs/results"
@@ -227,6 +228,26 @@ def confound_rows(
     return rows
 
 
+def run_table(args: argparse.Namespace) -> dict[str, Any]:
+    """The record of the table that is asked for."""
+    if args.what == "confound":
+        return run_confound(args)
+    if args.what == "protocols":
+        return run_protocols(args)
+    headline = args.what == "headline"
+    _, record = run_crossval(
+        headline_specs(args.baselines, args.size)
+        if headline
+        else exploratory_specs(args.what, args.size),
+        args.home / HONEST,
+        [f"data.demo_seed={args.corpus_seed}", *args.override],
+        folds=args.folds,
+        seeds=args.seeds,
+        only_folds=() if headline else [0],
+    )
+    return record | {"command": args.command_line}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked; returns the exit status."""
     parser = argparse.ArgumentParser(
@@ -254,23 +275,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.command_line = " ".join(["python scripts/evidence.py", *given])
     args.folds = args.folds or (3 if args.what == "confound" else 4)
     args.seeds = args.seeds or (5 if args.what == "confound" else 3)
-    if args.what == "confound":
-        record = run_confound(args)
-    elif args.what == "protocols":
-        record = run_protocols(args)
-    else:
-        headline = args.what == "headline"
-        _, record = run_crossval(
-            headline_specs(args.baselines, args.size)
-            if headline
-            else exploratory_specs(args.what, args.size),
-            args.home / HONEST,
-            [f"data.demo_seed={args.corpus_seed}", *args.override],
-            folds=args.folds,
-            seeds=args.seeds,
-            only_folds=() if headline else [0],
-        )
-        record |= {"command": args.command_line}
+    with fitting(["evidence", *given]):
+        record = run_table(args)
     write_json(args.records / f"{args.what}.json", record)
     print(TABLES[args.what](record))
     return 0

@@ -30,7 +30,7 @@ def crossval_table(record: Mapping[str, Any]) -> str:
         ahead, p, less = "-", "-", "-"
         if name in differences:
             uar, leakage = differences[name]
-            ahead, p = _signed(uar), f"{uar['p_value']:.3f}"
+            ahead, p = _signed(uar), _p(uar["p_value"])
             if leak := leakage.get("z_e identity linear"):
                 less = _signed(leak)
         seconds = found["training_seconds"]
@@ -126,6 +126,10 @@ def _interval(value: float, bounds: Sequence[float]) -> str:
 
 def _signed(gap: Mapping[str, float]) -> str:
     return f"{100 * gap['difference']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def _mean(leakage: Mapping[str, Any], quantity: str) -> str:

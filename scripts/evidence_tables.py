@@ -113,11 +113,16 @@ def _caption(record: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     chance = 100 / len(record["emotions"])
     return (
         f"{marks}, size `{record['size']}`, corpus seed {record['corpus_seed']}, "
-        f"{len(record['seeds'])} seeds, {first['subjects']} subjects, {first['clips']} clips, "
+        f"{_seeds(record)}, {first['subjects']} subjects, {first['clips']} clips, "
         f"chance {chance:.1f}. UAR: intervals over subjects, seeds averaged inside; leakage: "
         "balanced accuracy of a linear probe, paired over networks. Commit "
         f"{', '.join(record['commits'])}; `{record['command']}`."
     )
+
+
+def _seeds(record: Mapping[str, Any]) -> str:
+    many = len(record["seeds"])
+    return f"{many} seeds" if many > 1 else "one seed"
 
 
 def _interval(value: float, bounds: Sequence[float]) -> str:

@@ -6,11 +6,11 @@ python scripts/evidence.py network      ours without a part of the network, 1 fo
 python scripts/evidence.py baselines    ours and every baseline, 1 fold x 3 seeds
 python scripts/evidence.py confound     0 to 0.9, four methods, 5 seeds, on balanced takes
 python scripts/evidence.py protocols    ours where people recur and where the test selects, 4 folds
-python scripts/evidence.py docs         the tables of docs/results.md from configs/results/*.json
+python scripts/evidence.py docs         the tables of docs/results.md and README from the records
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
 configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
-another one. All but the confound share networks. Cost at size bench: 75 to 100 s a network on 2
+another one. Honest tables share networks. Cost at size bench: 75 to 100 s a network on 2
 quiet cores, and 40 more for the first of every experiment.
 """
 

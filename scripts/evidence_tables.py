@@ -15,10 +15,7 @@ OURS = "decoupled"
 
 def crossval_table(record: Mapping[str, Any]) -> str:
     """Markdown of the headline's or the ablations' record."""
-    differences = {}
-    for pair in record["comparisons"]:
-        if pair["a"] == OURS:
-            differences[pair["b"]] = (pair["metrics"]["uar"], pair["leakage"])
+    pairs = _pairs_with_ours(record)
     lines = [
         "| | UAR, % (95 %) | ours ahead by (paired) | p | worst quarter | identity in z_e | ours "
         "less (paired) | by an MLP | of unseen people | EER z_e, attacker | ECE | parameters "
@@ -28,10 +25,10 @@ def crossval_table(record: Mapping[str, Any]) -> str:
     for name, found in record["experiments"].items():
         measured = found["metrics"]
         ahead, p, less = "-", "-", "-"
-        if name in differences:
-            uar, leakage = differences[name]
+        if name in pairs:
+            uar = pairs[name]["metrics"]["uar"]
             ahead, p = _signed(uar), _p(uar["p_value"])
-            if leak := leakage.get("z_e identity linear"):
+            if leak := pairs[name]["leakage"].get("z_e identity linear"):
                 less = _signed(leak)
         seconds = found["training_seconds"]
         lines.append(
@@ -79,9 +76,7 @@ def protocols_table(record: Mapping[str, Any]) -> str:
 
 def headline_in_brief(record: Mapping[str, Any]) -> str:
     """Markdown of the headline for README: who is ahead, and what z_e tells of identity."""
-    gaps = {
-        pair["b"]: pair["metrics"]["uar"] for pair in record["comparisons"] if pair["a"] == OURS
-    }
+    pairs = _pairs_with_ours(record)
     lines = [
         "| unseen synthetic actors, % | UAR (95 %) | decoupled is ahead by (paired) | identity "
         "read from z_e: linear, MLP | strangers told apart by z_e (EER, 50 is a coin) |",
@@ -91,7 +86,7 @@ def headline_in_brief(record: Mapping[str, Any]) -> str:
         leak, measured = found["leakage"], found["metrics"]
         lines.append(
             f"| {name} | {_interval(measured['uar'], measured['uar_interval'])} "
-            f"| {_signed(gaps[name]) if name in gaps else '-'} "
+            f"| {_signed(pairs[name]['metrics']['uar']) if name in pairs else '-'} "
             f"| {_mean(leak, 'z_e identity linear')}, {_mean(leak, 'z_e identity mlp')} "
             f"| {_mean(leak, 'z_e eer plda')} |"
         )
@@ -104,6 +99,10 @@ def confound_in_brief(record: Mapping[str, Any]) -> str:
     strongest = max(row["confound"] for row in record["rows"])
     rows = [row for row in record["rows"] if row["confound"] == strongest]
     return confound_table({**record, "rows": rows})
+
+
+def _pairs_with_ours(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {pair["b"]: pair for pair in record["comparisons"] if pair["a"] == OURS}
 
 
 def _caption(record: Mapping[str, Any], first: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def make_predict(
     return predict
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=devices.PROGRAMS_KEPT)
 def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
     return jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
 

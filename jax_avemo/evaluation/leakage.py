@@ -13,6 +13,7 @@ from jax_avemo.evaluation import probes
 from jax_avemo.evaluation.trained import Trained
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.schema import Labels
+from jax_avemo.training.devices import PROGRAMS_KEPT
 from jax_avemo.training.state import example_batch
 
 EMBEDDINGS = ("z", "z_e", "z_i")
@@ -90,7 +91,7 @@ def initial_variables(trained: Trained) -> Any:
     return make(jax.random.key(trained.config.seed), example_batch(trained.config))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _initialisation(model: AVEmo) -> Callable[..., Any]:
     return jax.jit(lambda key, batch: model.init(key, batch, train=False))
 

@@ -9,6 +9,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_avemo.errors import UserError
 from jax_avemo.memory import programs_folder
 
+PROGRAMS_KEPT = 32
+"""Of how many networks a process keeps the programs: a cross-validation comes back to each."""
+
 
 def keep_compiled_programs(folder: str) -> None:
     """Turn on JAX's persistent compilation cache; '' = the user's cache folder."""

@@ -15,7 +15,7 @@ from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build
-from jax_avemo.training.devices import replicated
+from jax_avemo.training.devices import PROGRAMS_KEPT, replicated
 from jax_avemo.training.optimizer import build_optimizer
 from jax_avemo.training.step import TrainState, make_train_step, tasks
 
@@ -44,7 +44,7 @@ def prepare_state(
     return make(jax.random.key(config.seed), example_batch(config)), train_step
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _programs(
     fields: str, model: AVEmo, classes: tuple[int, int], schedule: build.Schedule, mesh: Mesh
 ) -> tuple[Callable[..., TrainState], Callable[..., Any]]:

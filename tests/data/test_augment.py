@@ -74,6 +74,34 @@ def test_speed_moves_pitch_and_length(speed):
     assert abs(peak - hertz * speed) < 2
 
 
+def test_speed_is_linear_interpolation():
+    sound = np.random.default_rng(0).normal(size=4001).astype(np.float32)
+    for speed in (0.5, 0.93, 1.0, 1.071, 1.6):
+        positions = np.arange(0, len(sound) - 1, speed)
+        expected = np.interp(positions, np.arange(len(sound)), sound.astype(np.float64))
+        changed = augment.change_speed(sound, speed)
+        assert changed.dtype == np.float32
+        np.testing.assert_allclose(changed, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("notch", [False, True])
+def test_response_is_what_its_description_says(notch):
+    sound = np.random.default_rng(0).normal(size=8000).astype(np.float32)
+    rng = np.random.default_rng(5)
+    hertz = np.fft.rfftfreq(len(sound), 1 / 16000)
+    octave = np.log2(np.maximum(hertz, 1e-3) / 62.5)
+    gains = rng.normal(0, 6.0, 8)
+    response = 10 ** (np.interp(octave, np.arange(8), gains) / 20)
+    if notch:
+        low = rng.uniform(0, 6.5)
+        high = low + rng.uniform(0.33, 1.0)
+        response[(octave > low) & (octave < high)] = 0.0
+    expected = np.fft.irfft(np.fft.rfft(sound.astype(np.float64)) * response, len(sound))
+    varied = augment.equalise(sound, 6.0, np.random.default_rng(5), notch=notch)
+    assert varied.dtype == np.float32
+    np.testing.assert_allclose(varied, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
 def test_noise_has_the_asked_level():
     sound = np.sin(np.arange(16000) / 7).astype(np.float32) * 0.5
     noisy = augment.vary_sound(

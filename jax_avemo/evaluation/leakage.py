@@ -12,7 +12,9 @@ from jaxtyping import Bool, Shaped
 from jax_avemo.evaluation import probes
 from jax_avemo.evaluation.trained import Trained
 from jax_avemo.models.avemo import AVEmo
+from jax_avemo.progress import Progress
 from jax_avemo.schema import Labels
+from jax_avemo.training import hosts
 from jax_avemo.training.devices import PROGRAMS_KEPT
 from jax_avemo.training.state import example_batch
 
@@ -58,29 +60,32 @@ def measure(
     learnt = _only_embeddings(embed(variables, rows, "measuring leakage"))
     untrained = embed(untrained_variables, rows, "the untrained network")
 
-    def probed(embeddings: Mapping[str, np.ndarray], kinds: Sequence[str]) -> dict[str, Any]:
-        found = probes.leakage(
-            embeddings,
-            targets_of(known),
-            ~held_out,
-            held_out,
-            seed=seed,
-            groups=takes_of(known),
-            kinds=kinds,
-        )
-        return as_json(found)
-
-    report = {
-        "training_subjects": probed(learnt, tuple(probes.PROBES)),
-        "untrained": probed(_only_embeddings(untrained), ("linear",)),
-        "unseen_subjects": {
-            name: {
-                "cosine": asdict(attack_by_cosine(test_outputs[name], x[~held_out], unseen)),
-                "plda": _attack_by_plda(test_outputs[name], x, known, unseen),
-                "probe": probe_halves(test_outputs[name], unseen, seed=seed),
-            }
-            for name, x in learnt.items()
-        },
+    asked = {
+        "training_subjects": (learnt, tuple(probes.PROBES)),
+        "untrained": (_only_embeddings(untrained), ("linear",)),
+    }
+    total = sum(len(x) * len(TARGETS) * len(kinds) for x, kinds in asked.values())
+    report: dict[str, Any] = {}
+    with Progress(total, "probing", unit="probes", shown=hosts.is_first()) as progress:
+        for name, (embeddings, kinds) in asked.items():
+            found = probes.leakage(
+                embeddings,
+                targets_of(known),
+                ~held_out,
+                held_out,
+                seed=seed,
+                groups=takes_of(known),
+                kinds=kinds,
+                after_each=progress.advance,
+            )
+            report[name] = as_json(found)
+    report["unseen_subjects"] = {
+        name: {
+            "cosine": asdict(attack_by_cosine(test_outputs[name], x[~held_out], unseen)),
+            "plda": _attack_by_plda(test_outputs[name], x, known, unseen),
+            "probe": probe_halves(test_outputs[name], unseen, seed=seed),
+        }
+        for name, x in learnt.items()
     }
     return report, learnt
 

@@ -145,33 +145,34 @@ def leakage(
     seed: int,
     groups: Shaped[np.ndarray, " N"] | None = None,
     kinds: Sequence[str] = ("linear",),
+    after_each: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, dict[str, ProbeResult]]]:
     """Every probe of every target on every embedding: result[embedding][target][kind].
 
     Clips are those of one network (never pool over networks). `targets` such as
     {"identity": subjects, "emotion": emotions}; the masks say which clips train and test the
     probes, for training subjects a split's `train` and `probe`. Where the clips do not suffice
-    (fewer than two training classes, no test clip) a target's dict is empty.
+    (fewer than two training classes, no test clip) a target's dict is empty. `after_each` is called
+    as often as there are embeddings, targets and kinds.
     """
-    return {
-        name: {
-            target: {
-                kind: probe(
-                    x[train],
-                    y[train],
-                    x[test],
-                    y[test],
-                    seed=seed,
-                    groups=None if groups is None else groups[train],
-                    kind=kind,
-                )
-                for kind in kinds
-                if test.any() and len(np.unique(y[train])) > 1
-            }
-            for target, y in targets.items()
-        }
-        for name, x in embeddings.items()
-    }
+    found: dict[str, dict[str, dict[str, ProbeResult]]] = {}
+    for name, x in embeddings.items():
+        found[name] = {target: {} for target in targets}
+        for target, y in targets.items():
+            possible = test.any() and len(np.unique(y[train])) > 1
+            for kind in kinds:
+                if possible:
+                    found[name][target][kind] = probe(
+                        x[train],
+                        y[train],
+                        x[test],
+                        y[test],
+                        seed=seed,
+                        groups=None if groups is None else groups[train],
+                        kind=kind,
+                    )
+                after_each()
+    return found
 
 
 def equal_error_rate(scores: Float[np.ndarray, " P"], same: Bool[np.ndarray, " P"]) -> float:

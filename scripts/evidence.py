@@ -245,7 +245,9 @@ def run_table(args: argparse.Namespace) -> dict[str, Any]:
         seeds=args.seeds,
         only_folds=() if headline else [0],
     )
-    return record | {"command": args.command_line}
+    # Of so many networks every pair would be most of the record; crossval.json has them all.
+    pairs = [pair for pair in record["comparisons"] if pair["a"] == OURS]
+    return record | {"command": args.command_line, "comparisons": pairs}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

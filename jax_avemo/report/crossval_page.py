@@ -1,6 +1,6 @@
 """What the page of a cross-validation says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_avemo.report import figures, html
@@ -62,8 +62,19 @@ def _results(experiments: Mapping[str, Any], chance: float) -> str:
 
 
 def _pairs(comparisons: Any) -> str:
+    first = comparisons[0]["a"]
+    with_first = [pair for pair in comparisons if pair["a"] == first]
+    others = [pair for pair in comparisons if pair["a"] != first]
+    caption = "The first minus the second. UAR: paired by subject. Leakage: paired by network."
+    shown = _pairs_table(with_first, caption)
+    if others:
+        shown += html.folded(f"the other pairs ({len(others)})", _pairs_table(others, caption))
+    return shown
+
+
+def _pairs_table(pairs: Sequence[Any], caption: str) -> str:
     rows = []
-    for pair in comparisons:
+    for pair in pairs:
         uar = pair["metrics"]["uar"]
         leak = (pair["leakage"] or {}).get(_LEAK)
         rows.append(
@@ -75,11 +86,7 @@ def _pairs(comparisons: Any) -> str:
                 f"{leak['p_value']:.3f}" if leak else "-",
             )
         )
-    return html.table(
-        ("", "UAR, points", "p", "identity in z_e, points", "p"),
-        rows,
-        "The first minus the second. UAR: paired by subject. Leakage: paired by network.",
-    )
+    return html.table(("", "UAR, points", "p", "identity in z_e, points", "p"), rows, caption)
 
 
 def _leakage(experiments: Mapping[str, Any], chance: float) -> str:

@@ -25,6 +25,8 @@ p, li { max-width: 44rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .3rem; }
+caption span { display: block; position: sticky; left: 0; width: fit-content;
+  max-width: min(44rem, calc(100vw - 3rem)); }
 th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
@@ -61,7 +63,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str 
         "<tr>" + "".join(cell(value, place) for place, value in enumerate(row)) + "</tr>"
         for row in rows
     )
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    said = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     top = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
     return f'<div class="wide"><table>{said}{top}<tbody>{body}</tbody></table></div>'
 

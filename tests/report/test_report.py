@@ -291,6 +291,18 @@ def test_a_cross_validation_becomes_one_file(tmp_path):
         assert word in text
 
 
+def test_pairs_without_the_first_experiment_are_folded(tmp_path):
+    configs = [settings.make_config(name, "tiny") for name in ("ours", "theirs", "others")]
+    cells = crossval.make_cells(configs, folds=2, seeds=1, workdir=tmp_path)
+    for cell in cells:
+        write_finished(cell, 0.7)
+    crossval_record.write_record(cells, tmp_path, "avemo crossval")
+    shown, folded = write_report(tmp_path).read_text().split("the other pairs (1)")
+    assert "ours - theirs" in shown
+    assert "ours - others" in shown
+    assert "theirs - others" in folded
+
+
 def test_nothing_to_report_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no results.json and no crossval.json"):
         write_report(tmp_path)

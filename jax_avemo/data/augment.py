@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.random import Generator
-from scipy.fft import irfft, next_fast_len, rfft
+from scipy.fft import next_fast_len
 
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
@@ -111,10 +111,7 @@ def recolour(
 def change_speed(audio: Float[np.ndarray, " N"], speed: float) -> Float[np.ndarray, " M"]:
     """Play `audio` `speed` times as fast (pitch and formants move too), by linear interpolation."""
     positions = np.arange(0, len(audio) - 1, speed)
-    before = np.minimum(positions.astype(np.int32), len(audio) - 2)
-    share = (positions - before).astype(np.float32)
-    left = audio[before]
-    return left + share * (audio[before + 1] - left)
+    return np.interp(positions, np.arange(len(audio)), audio).astype(np.float32)
 
 
 def equalise(
@@ -127,19 +124,16 @@ def equalise(
     """
     # A length with a large prime factor takes four times as long, and was most of the input's time.
     length = next_fast_len(len(audio), real=True)
-    spectrum = rfft(audio, length)
-    hertz = np.arange(len(spectrum), dtype=np.float32) * np.float32(AUDIO_SAMPLE_RATE / length)
+    spectrum = np.fft.rfft(audio, length)
+    hertz = np.fft.rfftfreq(length, 1 / AUDIO_SAMPLE_RATE)
     octave = np.log2(np.maximum(hertz, 31.25) / 62.5)
-    gains = rng.normal(0, deviation_db, 8).astype(np.float32)
-    within = np.clip(octave, 0, 7)
-    below = np.clip(octave.astype(np.int32), 0, 6)
-    share = within - below.astype(np.float32)
-    decibels = gains[below] + share * np.diff(gains)[below]
-    response = np.exp(decibels * np.float32(np.log(10) / 20))
+    gains = rng.normal(0, deviation_db, 8)
+    response = 10 ** (np.interp(octave, np.arange(8), gains) / 20)
     if notch:
         low = rng.uniform(0, 6.5)
         response[(octave > low) & (octave < low + rng.uniform(0.33, 1.0))] = 0.0
-    return irfft(spectrum * response, length)[: len(audio)]
+    varied = np.fft.irfft(spectrum * response.astype(np.float32), length)
+    return varied[: len(audio)].astype(np.float32)
 
 
 def vary_sound(

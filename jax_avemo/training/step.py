@@ -230,7 +230,7 @@ def make_train_step(
         )
         # A step whose gradient is not finite changes nothing but the counters.
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        kept = jax.tree.map(lambda new, old: jax.lax.select_n(finite, old, new), advanced, state)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), advanced, state)
         kept = kept.replace(
             step=state.step + 1, skipped=state.skipped + (~finite).astype(jnp.int32)
         )

@@ -266,7 +266,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     from jax_avemo.data.folds import split_clips
     from jax_avemo.evaluation.evaluate import make_validation
     from jax_avemo.training import hosts, loop
-    from jax_avemo.training.devices import keep_compiled_programs
+    from jax_avemo.training.programs import keep_compiled_programs
 
     hosts.check_same(settings.to_dict(config) | {"--workdir": str(run)})
     hosts.from_first(lambda: claim_run(run, config))

@@ -45,7 +45,7 @@ from torch_twins.setting import Call, Row
 
 from jax_avemo.memory import keep_freed_memory
 from jax_avemo.progress import Progress
-from jax_avemo.training.devices import keep_compiled_programs
+from jax_avemo.training.programs import keep_compiled_programs
 
 TOLERANCE = {"float32": 1e-2, "bfloat16": 0.2}
 """Relative difference of outputs and gradients at which nothing is timed."""

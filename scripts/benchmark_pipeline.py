@@ -175,7 +175,8 @@ def waiting(clips: ClipSource, config: Any, index: LabelIndex, steps: int) -> di
     """Training's time, and the part of it between a step's end and the next batch."""
     import jax
 
-    from jax_avemo.training.devices import data_mesh, keep_compiled_programs, place_batch
+    from jax_avemo.training.devices import data_mesh, place_batch
+    from jax_avemo.training.programs import keep_compiled_programs
     from jax_avemo.training.state import prepare_state
 
     keep_compiled_programs("")

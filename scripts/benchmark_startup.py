@@ -36,7 +36,8 @@ def train_shortly(size: str) -> dict[str, float]:
         from jax_avemo import config as settings
         from jax_avemo.data.pipeline import LabelIndex
         from jax_avemo.training import build
-        from jax_avemo.training.devices import data_mesh, keep_compiled_programs, place_batch
+        from jax_avemo.training.devices import data_mesh, place_batch
+        from jax_avemo.training.programs import keep_compiled_programs
         from jax_avemo.training.state import example_batch, prepare_state
 
         imported = time.perf_counter()

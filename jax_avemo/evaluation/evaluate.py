@@ -26,6 +26,7 @@ from jax_avemo.progress import Progress
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoint, devices, hosts, loop
 from jax_avemo.training.erase import Embed
+from jax_avemo.training.programs import PROGRAMS_KEPT, kept_trace
 from jax_avemo.training.step import make_evaluation_step
 
 EMBEDDINGS_NAME = "embeddings.npz"
@@ -86,9 +87,10 @@ def make_predict(
     return predict
 
 
-@functools.lru_cache(maxsize=devices.PROGRAMS_KEPT)
+@functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
-    return jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
+    step = kept_trace(make_evaluation_step(model), model)
+    return jax.jit(step, out_shardings=devices.replicated(mesh))
 
 
 def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndarray]:

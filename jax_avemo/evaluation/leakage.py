@@ -15,8 +15,8 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
 from jax_avemo.schema import Labels
 from jax_avemo.training import hosts
-from jax_avemo.training.devices import PROGRAMS_KEPT
-from jax_avemo.training.state import example_batch
+from jax_avemo.training.programs import PROGRAMS_KEPT
+from jax_avemo.training.state import example_batch, network_init
 
 EMBEDDINGS = ("z", "z_e", "z_i")
 TARGETS = ("identity", "emotion")
@@ -98,7 +98,7 @@ def initial_variables(trained: Trained) -> Any:
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _initialisation(model: AVEmo) -> Callable[..., Any]:
-    return jax.jit(lambda key, batch: model.init(key, batch, train=False))
+    return jax.jit(network_init(model))
 
 
 def attack_by_cosine(

@@ -43,7 +43,7 @@ from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
 from jax_avemo.media.stream import MAX_SECONDS, SoundPiece
 from jax_avemo.training import build
-from jax_avemo.training.devices import keep_compiled_programs
+from jax_avemo.training.programs import keep_compiled_programs, kept_trace
 
 DEFAULT_HOP_SECONDS = 1.0
 DEFAULT_MAX_FACES = 4
@@ -116,7 +116,8 @@ class Model:
         self._index: LabelIndex = trained.index
         # The recurrent network unrolled predicts faster; a batch of 1 costs no more on a CPU.
         model = trained.model.clone(lstm_unroll=config.model.lstm_steps)
-        self._network = jax.jit(make_network(model, temperatures or {}))
+        network = make_network(model, temperatures or {})
+        self._network = jax.jit(kept_trace(network, model, temperatures))
         self._variables = trained.variables
         self._batch = 1 if jax.default_backend() == "cpu" else 8
 

@@ -7,16 +7,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_avemo.errors import UserError
-from jax_avemo.memory import programs_folder
-
-PROGRAMS_KEPT = 32
-"""Of how many networks a process keeps the programs: a cross-validation comes back to each."""
-
-
-def keep_compiled_programs(folder: str) -> None:
-    """Turn on JAX's persistent compilation cache; '' = the user's cache folder."""
-    jax.config.update("jax_compilation_cache_dir", folder or str(programs_folder()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def data_mesh() -> Mesh:

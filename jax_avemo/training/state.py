@@ -15,8 +15,9 @@ from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build
-from jax_avemo.training.devices import PROGRAMS_KEPT, replicated
+from jax_avemo.training.devices import replicated
 from jax_avemo.training.optimizer import build_optimizer
+from jax_avemo.training.programs import PROGRAMS_KEPT, kept_trace
 from jax_avemo.training.step import TrainState, make_train_step, tasks
 
 _PROGRAM_FIELDS = ("input.", "model.", "objective.", "train.")
@@ -51,8 +52,20 @@ def _programs(
     config = settings.from_dict(json.loads(fields))
     initial, train_step = _parts(config, model, classes, schedule)
     everywhere = replicated(mesh)
+
+    def step(state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Any]:
+        leaves, structure = jax.tree.flatten(state)
+
+        def flat_step(leaves: Any, batch: Any, key: jax.Array) -> Any:
+            after, metrics = train_step(jax.tree.unflatten(structure, leaves), batch, key)
+            return jax.tree.leaves(after), metrics
+
+        decided_by = (fields, model, classes, schedule, structure)
+        after, metrics = kept_trace(flat_step, *decided_by)(leaves, batch, key)
+        return jax.tree.unflatten(structure, after), metrics
+
     make = jax.jit(initial, out_shardings=everywhere)
-    return make, jax.jit(train_step, donate_argnums=0, out_shardings=everywhere)
+    return make, jax.jit(step, donate_argnums=0, out_shardings=everywhere)
 
 
 def describe_state(
@@ -87,9 +100,10 @@ def _parts(
     )
     balancer = build.build_balancer(config, *classes)
     objective = build.build_objective(config, schedule.total_steps)
+    init = network_init(model)
 
     def initial(key: jax.Array, batch: Any) -> TrainState:
-        variables = model.init(key, batch, train=False)
+        variables = init(key, batch)
         params = variables["params"]
         return TrainState(
             step=jnp.int32(0),
@@ -104,6 +118,15 @@ def _parts(
     return initial, make_train_step(
         model, optimizer, balancer, objective, parts=config.train.accumulate
     )
+
+
+def network_init(model: AVEmo) -> Callable[[jax.Array, Any], Any]:
+    """The function `(key, batch) -> variables` of a network before its first step."""
+
+    def init(key: jax.Array, batch: Any) -> Any:
+        return model.init(key, batch, train=False)
+
+    return kept_trace(init, model)
 
 
 def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 Tree = TypeVar("Tree")
 
@@ -21,7 +22,7 @@ def build_optimizer(
     b2: float = 0.99,
     layer_decay: float = 1.0,
     frozen_stages: int = 0,
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
     """AdamW with warm-up, cosine decay and clipping; returns it and its schedule (for the log).
 
         lr(t) = peak (t + 1) / warmup                                 t < warmup
@@ -30,6 +31,9 @@ def build_optimizer(
     Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019. The warm-up starts at
     peak / warmup, not at 0, so that the first step is not lost. The decay is on kernels (more than
     one axis) only: not on biases, norm scales or single vectors.
+
+    `update` takes a keyword `finite`, a boolean scalar (default True): where it is False the
+    optimizer's state stays as it was, and the updates mean nothing.
 
     Args:
         learning_rate: peak.
@@ -57,7 +61,11 @@ def build_optimizer(
 
     optimizer = optax.chain(
         optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
-        optax.adamw(schedule, b2=b2, weight_decay=weight_decay, mask=_is_kernel),
+        optax.chain(
+            _adam(b2),
+            optax.add_decayed_weights(weight_decay, _is_kernel),
+            _unless_skipped(optax.scale_by_learning_rate(schedule)),
+        ),
     )
     if layer_decay < 1.0 or frozen_stages:
 
@@ -69,6 +77,51 @@ def build_optimizer(
 
         optimizer = optax.chain(optimizer, optax.stateless(scale))
     return optimizer, schedule
+
+
+def _adam(b2: float, b1: float = 0.9, epsilon: float = 1e-8) -> optax.GradientTransformation:
+    """`optax.scale_by_adam`, its updates made of the moments that are kept.
+
+    Optax makes moments and updates of the old moments and the gradient. XLA then computes every
+    moment twice and copies the old ones, which it overwrites while somebody still reads them: with
+    the average of the weights 28 ms at size `cpu` and 159 at `full`, 21 and 112 like this.
+    """
+    moments = _unless_skipped(optax.scale_by_adam(b1=b1, b2=b2, eps=epsilon))
+
+    def update(
+        gradient: optax.Updates,
+        state: optax.ScaleByAdamState,
+        params: optax.Params | None = None,
+        **finite: Any,
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
+        _, kept = moments.update(gradient, state, params, **finite)
+        mean = optax.tree.bias_correction(kept.mu, b1, kept.count)
+        square = optax.tree.bias_correction(kept.nu, b2, kept.count)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + epsilon), mean, square), kept
+
+    return optax.GradientTransformationExtraArgs(moments.init, update)
+
+
+def _unless_skipped(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """`inner`, whose state stays as it was where `finite` is False."""
+
+    def update(
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
+        *,
+        finite: Bool[Array, ""] | bool = True,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        updates, after = inner.update(updates, state, params)
+        return updates, keep(finite, after, state)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
+
+
+def keep(finite: Bool[Array, ""] | bool, after: Tree, before: Tree) -> Tree:
+    """`after`, or `before` where the step is skipped, computed once for all who read it."""
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, before)
+    return lax.optimization_barrier(kept)
 
 
 def layer_rate(

@@ -15,7 +15,7 @@ from jax_avemo.objectives import losses
 from jax_avemo.objectives.balancing import Balancer
 from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.accumulate import vjp_in_parts
-from jax_avemo.training.optimizer import ema
+from jax_avemo.training.optimizer import ema, keep
 
 EMOTION, IDENTITY = "emotion", "identity"
 UNSMOOTHED = "emotion_unsmoothed"
@@ -87,7 +87,9 @@ def make_train_step(
     The network is differentiated once: first the trunk up to the fused embedding z, then the
     heads as a function of z, where each task's gradient is one more pull for almost nothing.
     GradNorm's norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz.
+    `optimizer` may take `finite`, as `build_optimizer`'s does.
     """
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def train_step(
         state: TrainState, batch: Any, key: PRNGKeyArray
@@ -219,20 +221,22 @@ def make_train_step(
         loss += objective.auxiliary * sum(of_branches.values())
         norm = optax.global_norm(gradient)
 
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        advanced = state.replace(
-            params=params,
-            batch_stats=batch_stats,
-            average_params=ema(state.average_params, params, objective.ema, state.step),
-            optimizer=optimizer_state,
-            balancer=balancer_state,
-        )
         # A step whose gradient is not finite changes nothing but the counters.
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), advanced, state)
-        kept = kept.replace(
-            step=state.step + 1, skipped=state.skipped + (~finite).astype(jnp.int32)
+        updates, optimizer_state = optimizer.update(
+            gradient, state.optimizer, state.params, finite=finite
+        )
+        params = keep(finite, optax.apply_updates(state.params, updates), state.params)
+        average = ema(state.average_params, params, objective.ema, state.step)
+        skipped = state.skipped + (~finite).astype(jnp.int32)
+        after = state.replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=keep(finite, batch_stats, state.batch_stats),
+            average_params=keep(finite, average, state.average_params),
+            optimizer=optimizer_state,
+            balancer=keep(finite, balancer_state, state.balancer),
+            skipped=skipped,
         )
         logged = found | of_branches | {UNSMOOTHED: reading[UNSMOOTHED]}
         metrics = {f"loss/{name}": value for name, value in logged.items()}
@@ -242,9 +246,9 @@ def make_train_step(
             "accuracy": reading["accuracy"],
             "gradient_norm": norm,
             "reversal": reversal,
-            "skipped": kept.skipped,
+            "skipped": skipped,
         }
-        return kept, metrics
+        return after, metrics
 
     return train_step
 

@@ -71,6 +71,36 @@ class TestOptimizer:
         np.testing.assert_allclose(moment["a"], 0.1 * scale * 3.0, rtol=1e-5)
         np.testing.assert_allclose(moment["b"], 0.1 * scale * 4.0, rtol=1e-5)
 
+    def test_equals_optax_adamw(self):
+        optimizer, schedule = build(weight_decay=0.3)
+        peer = optax.adamw(schedule, b2=0.99, weight_decay=0.3, mask={"a": True, "b": False})
+        key = jax.random.key(0)
+        parameters = {"a": jax.random.normal(key, (3, 4)), "b": jnp.ones(3)}
+        ours = theirs = parameters, optimizer.init(parameters), peer.init(parameters)
+        for step in range(6):
+            gradient = jax.tree.map(
+                lambda leaf, step=step: jax.random.normal(jax.random.key(step), leaf.shape),
+                parameters,
+            )
+            updates, state = optimizer.update(gradient, ours[1], ours[0])
+            ours = optax.apply_updates(ours[0], updates), state, None
+            updates, state = peer.update(gradient, theirs[2], theirs[0])
+            theirs = optax.apply_updates(theirs[0], updates), None, state
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), ours[0], theirs[0])
+        assert jax.tree.structure(ours[1][1]) == jax.tree.structure(theirs[2])
+
+    def test_a_skipped_step_leaves_the_state(self):
+        optimizer, _ = build(weight_decay=0.3)
+        parameters = {"a": jnp.ones((2, 3)), "b": jnp.ones(3)}
+        _, state = first_update(optimizer, parameters, parameters)
+        gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), parameters)
+        update = jax.jit(optimizer.update)
+        _, after = update(gradient, state, parameters, finite=jnp.bool_(False))
+        jax.tree.map(np.testing.assert_array_equal, after, state)
+        _, after = update(parameters, state, parameters, finite=jnp.bool_(True))
+        counts = [leaf for leaf in jax.tree.leaves(after) if leaf.dtype == jnp.int32]
+        assert counts == [2, 2]
+
     def test_finds_a_minimum(self):
         optimizer, _ = build(total_steps=200)
         parameters = {"x": jnp.array([3.0, -2.0])}

@@ -29,8 +29,7 @@ from jax_avemo import crossval, crossval_record
 from jax_avemo.demo.plan import emotion_counts
 from jax_avemo.evaluation import compare
 from jax_avemo.files import write_atomic, write_json
-from jax_avemo.main import ensure_clips
-from jax_avemo.memory import fitting
+from jax_avemo.main import ensure_clips, guarded
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "configs/results"
@@ -277,11 +276,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.command_line = " ".join(["python scripts/evidence.py", *given])
     args.folds = args.folds or (3 if args.what == "confound" else 4)
     args.seeds = args.seeds or (5 if args.what == "confound" else 3)
-    with fitting(["evidence", *given]):
+
+    def work() -> None:
         record = run_table(args)
-    write_json(args.records / f"{args.what}.json", record)
-    print(TABLES[args.what](record))
-    return 0
+        write_json(args.records / f"{args.what}.json", record)
+        print(TABLES[args.what](record))
+
+    return guarded(work, ["evidence", *given])
 
 
 if __name__ == "__main__":

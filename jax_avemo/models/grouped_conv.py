@@ -66,10 +66,9 @@ def _merged(x: Array, kernel: Array, groups: int, stride: int) -> Array:
         jnp.eye(merged, dtype=kernel.dtype),
     ).reshape(blocks, 3, 3, merged * width_in, merged * width_out)
     convolve = _by_phases if stride == 2 else functools.partial(_native, groups=1, stride=stride)
-    parts = jnp.split(x, blocks, axis=-1)
-    return jnp.concatenate(
-        [convolve(part, dense[block]) for block, part in enumerate(parts)], axis=-1
-    )
+    parts = zip(jnp.split(x, blocks, axis=-1), jnp.split(dense, blocks), strict=True)
+    # Split, not indexed: the gradient of an index is a sum of one whole padded array a block.
+    return jnp.concatenate([convolve(part, kernels.squeeze(0)) for part, kernels in parts], axis=-1)
 
 
 def _by_phases(x: Array, kernel: Array) -> Array:

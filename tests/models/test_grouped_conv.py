@@ -154,3 +154,13 @@ def test_the_kernel_starts_with_he_variance_of_its_own_group():
     layer = gc.GroupedConv(features=64, groups=2)
     kernel = layer.init(jax.random.key(0), jnp.ones((1, 3, 3, 64)))["params"]["kernel"]
     assert float(kernel.std()) == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
+
+
+def test_the_gradient_writes_no_array_for_every_block():
+    """An index's gradient is a padded array of the whole: blocks times as much to write and add."""
+    x, kernel = jnp.ones((1, 4, 4, 256)), jnp.ones((3, 3, 32, 256))
+
+    def total(kernel):
+        return gc.grouped_conv(x, kernel, groups=8, formulation="merged").sum()
+
+    assert " pad[" not in str(jax.make_jaxpr(jax.grad(total))(kernel))

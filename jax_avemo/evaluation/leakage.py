@@ -15,6 +15,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.progress import Progress
 from jax_avemo.schema import Labels
 from jax_avemo.training import hosts
+from jax_avemo.training.devices import data_mesh, replicated
 from jax_avemo.training.programs import PROGRAMS_KEPT
 from jax_avemo.training.state import example_batch, network_init
 
@@ -98,7 +99,8 @@ def initial_variables(trained: Trained) -> Any:
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _initialisation(model: AVEmo) -> Callable[..., Any]:
-    return jax.jit(network_init(model))
+    # Where a trained network's variables are: a kept trace would leave them on the first device.
+    return jax.jit(network_init(model), out_shardings=replicated(data_mesh()))
 
 
 def attack_by_cosine(

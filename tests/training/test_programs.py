@@ -115,6 +115,27 @@ def test_the_traces_used_longest_ago_go_first(folder, monkeypatch):
     assert [run(*arguments(), decided_by=name) for name in "ab"] == [0, 1]
 
 
+def test_what_a_kept_trace_makes_can_meet_a_batch_of_all_devices(folder):
+    """Without a placement it would be bound to the first device."""
+    mesh = devices.data_mesh()
+    everywhere = devices.replicated(mesh)
+    batch = devices.place_batch(np.arange(4.0, dtype=np.float32), mesh)
+
+    def make(key):
+        return {"w": jax.random.normal(key, ())}
+
+    def apply(variables, x):
+        return {"y": variables["w"] * x}
+
+    for _ in range(2):  # made, then read
+        made = jax.jit(kept_trace(make), out_shardings=everywhere)(jax.random.key(0))
+        found = jax.jit(kept_trace(apply), out_shardings=everywhere)(made, batch)
+        expected = jax.random.normal(jax.random.key(0), ()) * np.arange(4.0, dtype=np.float32)
+        np.testing.assert_allclose(found["y"], expected, rtol=1e-6)
+        assert found["y"].sharding.is_fully_replicated
+    assert len(list(folder.iterdir())) == 2
+
+
 @pytest.mark.slow
 def test_training_by_kept_traces_is_the_same_to_the_bit(folder):
     config = settings.make_config("x", "tiny", {"train.batch_size": 4})

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_AVEMO_TEST_PLATFORM", "cpu")
 # Compiling, not running, is what the tests cost: no optimisation halves it.
@@ -24,3 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
         assert "jax" not in sys.modules  # it reads the environment once
         os.environ["JAX_PLATFORMS"] = ""
         os.environ["XLA_FLAGS"] = FLAGS_BEFORE
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept_from_test_to_test() -> Iterator[None]:
+    """`load` turns the user's cache on for the process: tests neither read nor fill it."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_compilation_cache_dir", None)

@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_kept_from_test_to_test() -> Iterator[None]:
-    """`load` turns the user's cache on for the process: tests neither read nor fill it."""
+    """`load` turns the user's cache on for the process; it is off again for the next test."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_compilation_cache_dir", None)

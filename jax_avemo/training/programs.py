@@ -67,16 +67,20 @@ def kept_trace(function: Callable[..., Any], *decided_by: object) -> Callable[..
     return traced
 
 
-@functools.cache
 def _environment() -> str:
     """Versions, options and sources that a trace depends on."""
+    options = [item for item in sorted(jax.config.values.items()) if "cache" not in item[0]]
+    return repr((_code(), options, jax.default_backend()))
+
+
+@functools.cache
+def _code() -> tuple[str, ...]:
+    """What does not change while a process runs: this package's sources, others' versions."""
     source = hashlib.sha256()
     package = Path(jax_avemo.__file__).parent
     for file in sorted(package.rglob("*.py")):
         source.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
-    versions = [platform.python_version(), *map(metadata.version, _TRACED_BY)]
-    options = [item for item in sorted(jax.config.values.items()) if "cache" not in item[0]]
-    return repr((source.hexdigest(), versions, options, jax.default_backend()))
+    return source.hexdigest(), platform.python_version(), *map(metadata.version, _TRACED_BY)
 
 
 def _read(path: Path) -> bytes | None:

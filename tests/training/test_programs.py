@@ -65,7 +65,7 @@ def test_another_setting_shape_type_name_or_source_is_traced_anew(folder, monkey
 
 def test_the_environment_says_what_the_code_is(monkeypatch, tmp_path):
     def environment() -> str:
-        programs._environment.cache_clear()
+        programs._code.cache_clear()
         return programs._environment()
 
     package = tmp_path / "package"
@@ -74,12 +74,18 @@ def test_the_environment_says_what_the_code_is(monkeypatch, tmp_path):
     monkeypatch.setattr(programs.jax_avemo, "__file__", str(package / "__init__.py"))
     before = environment()
     assert environment() == before
+    jax.config.update("jax_default_matmul_precision", "highest")
+    try:
+        assert programs._environment() != before  # an option can change within a process
+    finally:
+        jax.config.update("jax_default_matmul_precision", None)
+    assert programs._environment() == before
     (package / "__init__.py").write_text("one = 2\n")
     assert environment() != before
     (package / "__init__.py").write_text("one = 1\n")
     monkeypatch.setattr(programs.metadata, "version", lambda name: "0")
     assert environment() != before
-    programs._environment.cache_clear()
+    programs._code.cache_clear()
 
 
 @pytest.mark.parametrize("keep", [0, 10, -1])

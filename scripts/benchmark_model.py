@@ -10,20 +10,27 @@ loop over the same cell), lstm_nn (against torch.nn.LSTM on [video; audio] of th
 and hidden width), audio, model (everything, with optimiser and task weights). MODE: train (forward,
 backward; for model the whole step) or infer. SIZE: cpu, or the full size at 64, 112 or 224 px.
 
-Each row is computed with the same weights by both first, and is timed only if outputs (training:
-gradients, losses) agree. Then ours, PyTorch's as it is and through torch.compile take turns, each
-in a process of its own, waiting while another works, with as many threads as cores; PyTorch has
-channels last and no padding masks. Shown: medians, and PyTorch's time over ours within one turn:
-median (lower to upper quartile); above 1 we are ahead. `of peak` is the share of the largest matrix
-product's speed, measured by both frameworks in this call, with a training step counted as three
-forward passes. `peak MB` is what a contender's process needed above its imports, compilation
-included; `grown` what was added after the fifth call. `others had` is the share of the machine that
-other processes took meanwhile: a turn with more than 5 % is taken again, up to four times as many
-turns, and the quietest count. Needs the extra `bench`.
+On a GPU `--scale 16` gives every row 16 times as many clips, and `--precision bfloat16` compares
+with PyTorch's automatic mixed precision; float32 is TF32 in both, as JAX has it by default, and
+cuDNN's algorithms are chosen by trial in both.
+
+Each row is computed with the same weights by both first (at scale 1, in full float32 unless
+bfloat16 is asked for), and is timed only if outputs (training: gradients, losses) agree. Then ours,
+PyTorch's as it is and through torch.compile take turns, each in a process of its own, waiting while
+another works, with as many threads as cores; PyTorch has channels last and no padding masks. Shown:
+medians, and PyTorch's time over ours within one turn: median (lower to upper quartile); above 1 we
+are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
+in this call, with a training step counted as three forward passes. `peak MB` is what a contender's
+process needed above its imports, compilation included (on a GPU: of the GPU's memory, without what
+the compiler tried out); `grown` what was added after the fifth call. `others had` is the share of
+the machine that other processes took meanwhile: a turn with more than 5 % is taken again, up to
+four times as many turns, and the quietest count. Needs the extra `bench`.
 """
 
 import argparse
+import contextlib
 import fnmatch
+import functools
 import gc
 import json
 import os
@@ -31,7 +38,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +61,7 @@ LEAST_SECONDS = 0.1
 """A sample repeats its call until it lasts so long."""
 WARM_UP_CALLS = 5
 QUIET, MOST_TURNS = 0.05, 4
-PEAK_SIDE = 2048
+PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 def contender(row: Row, name: str) -> Call:
@@ -64,11 +71,12 @@ def contender(row: Row, name: str) -> Call:
     return row.theirs(torch.compile if name == COMPILED else lambda function: function)
 
 
-def serve(name: str, contestant: str, precision: str, device: str) -> None:
+def serve(row: Row, contestant: str, device: str) -> None:
     """A contender in a process of its own: for every number on stdin so many calls, timed."""
+    peak_mb = functools.partial(peak_megabytes, contestant, device)
     before = peak_mb()
     began = time.perf_counter()
-    call = contender(rows.make_row(name, precision, device), contestant)
+    call = contender(row, contestant)
     for _ in range(WARM_UP_CALLS):
         call()
     # What a compiler needs once is part of the peak, what calls add to it is not to grow.
@@ -87,8 +95,13 @@ def serve(name: str, contestant: str, precision: str, device: str) -> None:
         print(json.dumps(told), flush=True)
 
 
-def peak_mb() -> float:
-    """The most this process ever had in memory; getrusage's figure is inherited from the parent."""
+def peak_megabytes(contestant: str, device: str) -> float:
+    """The most this process ever had, of a GPU's memory where it computes on one."""
+    if device == "cuda":
+        if contestant == OURS:
+            return (jax.local_devices()[0].memory_stats() or {})["peak_bytes_in_use"] / 1e6
+        return torch.cuda.max_memory_allocated() / 1e6
+    # getrusage's figure is inherited from the parent.
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
@@ -96,8 +109,9 @@ def peak_mb() -> float:
 class Contender:
     """`serve` in another process."""
 
-    def __init__(self, name: str, contestant: str, precision: str) -> None:
-        command = [sys.executable, __file__, "--alone", name, contestant, "--precision", precision]
+    def __init__(self, name: str, contestant: str, precision: str, scale: int) -> None:
+        command = [sys.executable, __file__, "--alone", name, contestant]
+        command += ["--precision", precision, "--scale", str(scale)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -162,11 +176,13 @@ def take_turns(
     return {name: [turn[name] for _, turn in kept] for name in contenders}, kept[-1][0]
 
 
-def peak_gflops(device: str) -> dict[str, float]:
+def peak_gflops(device: str, precision: str) -> dict[str, float]:
     """Speed of a large matrix product, the best of some, by framework."""
-    x = np.random.default_rng(0).normal(size=(PEAK_SIDE, PEAK_SIDE)).astype(np.float32)
+    side = PEAK_SIDE[device]
+    x = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
     product = jax.jit(jnp.matmul)
-    ours, theirs = jnp.asarray(x), torch.from_numpy(x).to(device)
+    ours = jnp.asarray(x, precision)
+    theirs = torch.from_numpy(x).to(device, getattr(torch, precision))
 
     def multiply() -> None:
         y = theirs @ theirs
@@ -183,24 +199,46 @@ def peak_gflops(device: str) -> dict[str, float]:
         return min(taken)
 
     calls = {OURS: lambda: product(ours, ours).block_until_ready(), EAGER: multiply}
-    return {name: 2e-9 * PEAK_SIDE**3 / least(call) for name, call in calls.items()}
+    return {name: 2e-9 * side**3 / least(call) for name, call in calls.items()}
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """A GPU multiplies float32 with all its bits, not those of TF32."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    with jax.default_matmul_precision("float32"):
+        yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def checked(name: str, precision: str, device: str) -> float | None:
+    """How far the frameworks' results differ, None where formulas do; SystemExit: too far."""
+    row = rows.make_row(name, precision, device)
+    if row.check is None:
+        return None
+    with full_float32():
+        difference = row.check()
+    if not difference <= TOLERANCE[precision]:
+        raise SystemExit(f"{name}: results differ by {difference:.2g}; not timed")
+    return difference
 
 
 def measure(
-    name: str, row: Row, wanted: list[str], repeats: int, precision: str, peak: float
+    name: str, wanted: list[str], repeats: int, precision: str, device: str, scale: int, peak: float
 ) -> dict[str, Any]:
     """Check a row, time it, and say what came out."""
-    found: dict[str, Any] = {"row": name, "unit": row.unit, "count": row.count}
-    if row.check is not None:
-        found["difference"] = row.check()
-        if not found["difference"] <= TOLERANCE[precision]:
-            raise SystemExit(f"{name}: results differ by {found['difference']:.2g}; not timed")
+    found: dict[str, Any] = {"row": name, "difference": checked(name, precision, device)}
+    row = rows.make_row(name, precision, device, scale)
+    found |= {"unit": row.unit, "count": row.count}
     contenders: dict[str, Contender] = {}
     with Progress(repeats + len(wanted), name, unit="turns") as progress:
         try:
             for contestant in wanted:
                 progress.advance(0, compiling=contestant)
-                contenders[contestant] = Contender(name, contestant, precision)
+                contenders[contestant] = Contender(name, contestant, precision, scale)
                 progress.advance()
             progress.forget("compiling")
             taken, found["others"] = take_turns(contenders, repeats, progress.advance)
@@ -237,7 +275,8 @@ def table(found: dict[str, Any]) -> str:
     """The results as Markdown."""
     peak = found["peak_gflops"]
     lines = [
-        f"{found['cores']} cores, {found['device']}, {found['precision']}, JAX {found['jax']}, "
+        f"{found['cores']} cores, {found['device']}, {found['precision']}, scale {found['scale']}, "
+        f"JAX {found['jax']}, "
         f"PyTorch {found['torch']}; largest matrix product: JAX {peak[OURS]:.0f}, "
         f"PyTorch {peak[EAGER]:.0f} GFLOP/s; load before {found['load']:.1f}",
         "",
@@ -272,6 +311,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=7, help="turns")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     parser.add_argument("--precision", choices=list(TOLERANCE), default="float32")
+    parser.add_argument("--scale", type=int, default=1, help="times as many clips and images")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -280,6 +320,10 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(rows.names()))
         return 0 if args.list else 1
 
+    # Several processes share a GPU: none takes most of it from the start.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     keep_compiled_programs("")
     if args.alone and args.alone[1] == OURS:
         keep_freed_memory()  # as the product's commands do
@@ -289,7 +333,8 @@ def main(argv: list[str] | None = None) -> int:
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("JAX has a GPU and PyTorch has none: install its CUDA build")
     if args.alone:
-        serve(*args.alone, args.precision, device)
+        name, contestant = args.alone
+        serve(rows.make_row(name, args.precision, device, args.scale), contestant, device)
         return 0
     wanted = [OURS, EAGER, *([] if args.no_compile else [COMPILED])]
     found: dict[str, Any] = {
@@ -297,17 +342,16 @@ def main(argv: list[str] | None = None) -> int:
         "device": jax.devices()[0].device_kind,
         "load": os.getloadavg()[0],
         "precision": args.precision,
+        "scale": args.scale,
         "jax": jax.__version__,
         "torch": torch.__version__,
         "contenders": wanted,
-        "peak_gflops": peak_gflops(device),
+        "peak_gflops": peak_gflops(device, args.precision),
         "rows": [],
     }
     peak = max(found["peak_gflops"].values())
     for name in chosen:
-        row = rows.make_row(name, args.precision, device)
-        measured = measure(name, row, wanted, args.repeats, args.precision, peak)
-        del row
+        measured = measure(name, wanted, args.repeats, args.precision, device, args.scale, peak)
         torch.compiler.reset()
         gc.collect()
         found["rows"].append(measured)

@@ -2,8 +2,10 @@
 
 XLA's CPU backend has no good grouped convolution: the kernel's gradient takes 683 to 3183 ms where
 the dense one takes 3 to 11, and a 1x1 convolution trains at half the speed of the same matrix
-product. GPU and TPU do both well. The parameters are the same everywhere, in the shapes that
-PyTorch uses up to a transposition.
+product. On a GPU (H200, bfloat16, 128 images, ResNeXt50's four stages) the grouped one takes 0.7,
+0.3, 0.2 and 0.1 ms with its gradients, dense blocks of 128 channels 0.6, 0.4, 0.3 and 0.4. A TPU
+was not measured. The parameters are the same everywhere, in the shapes that PyTorch uses up to a
+transposition.
 """
 
 import functools
@@ -123,11 +125,39 @@ def pointwise_conv(
 ) -> Float[Array, "N ... Cout"]:
     """1x1 convolution without padding over any number of spatial axes, as one matrix product.
 
-    2.0 times as fast in training and 1.3 times in inference as XLA's convolution on CPU.
+    2.0 times as fast in training and 1.3 times in inference as XLA's convolution on CPU. With a
+    stride it is XLA's convolution elsewhere: on a GPU, XLA fuses the product with the strided
+    slice before it and with what the slice reads, and its compiler aborts ("Check failed:
+    subdim_size_accumulator == dim_size", jaxlib 0.11.2).
     """
-    if stride > 1:
-        x = x[(slice(None), *[slice(None, None, stride)] * (x.ndim - 2))]
+    if stride == 1:
+        return _product(x, kernel)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: _product(_every(stride, x), kernel),
+        default=lambda x, kernel: _strided_pointwise(x, kernel, stride),
+    )
+
+
+def _product(x: Array, kernel: Array) -> Array:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def _every(stride: int, x: Array) -> Array:
+    return x[(slice(None), *[slice(None, None, stride)] * (x.ndim - 2))]
+
+
+def _strided_pointwise(x: Array, kernel: Array, stride: int) -> Array:
+    spatial = x.ndim - 2
+    letters = "HWD"[:spatial]
+    return lax.conv_general_dilated(
+        x,
+        kernel.reshape(*(1,) * spatial, *kernel.shape),
+        (stride,) * spatial,
+        "VALID",
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+    )
 
 
 class GroupedConv(nn.Module):

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,8 +33,8 @@ def names() -> list[str]:
 MODES = ("train", "infer")
 
 
-def make_row(name: str, precision: str, device: str) -> Row:
-    """The row of that name."""
+def make_row(name: str, precision: str, device: str, scale: int = 1) -> Row:
+    """The row of that name, with `scale` times as many clips and images."""
     part_and_mode, size = name.split("@")
     part, mode = part_and_mode.rsplit("-", 1)
     config = settings.make_config(
@@ -44,9 +43,12 @@ def make_row(name: str, precision: str, device: str) -> Row:
         {"train.precision": precision, "model.erase": False}  # the twin erases nothing
         | ({} if size == "cpu" else {"input.frame_size": int(size)}),
     )
-    setting = Setting(config, mode == "train", CLIPS[size], IMAGES[size], precision, device)
+    clips = CLIPS[size]
     if part in ("lstm", "lstm_nn", "audio") and size != "cpu":
-        setting = replace(setting, clips=FULL_LSTM_CLIPS)
+        clips = FULL_LSTM_CLIPS
+    setting = Setting(
+        config, mode == "train", scale * clips, scale * IMAGES[size], precision, device
+    )
     makers = {
         "resnext": functools.partial(resnext_row, attention=True),
         "resnext_plain": functools.partial(resnext_row, attention=False),

@@ -250,8 +250,9 @@ def make_train_step(
             z, inputs, of_video, of_audio = fuse(
                 batch["video"], batch["video_time"], batch["audio"], *present
             )
-        cut = z.detach().requires_grad_()
-        z_e, z_i, *logits = decouple(cut, emotion, subject, torch.tensor(reversal))
+        cut = z.detach().float().requires_grad_()
+        with mode():
+            z_e, z_i, *logits = decouple(cut, emotion, subject, torch.tensor(reversal))
         smoothing = objective.label_smoothing
         losses = {
             "emotion": F.cross_entropy(logits[0], emotion, label_smoothing=smoothing),
@@ -283,7 +284,9 @@ def make_train_step(
             log_weights.sub_(log_weights.logsumexp(0) - math.log(2))
         optimizer.zero_grad()
         of_heads.backward()
-        torch.autograd.backward([of_branches, z], [None, cut.grad])  # once through the trunk
+        torch.autograd.backward(
+            [of_branches, z], [None, cut.grad.to(z.dtype)]
+        )  # once through the trunk
         norm = nn.utils.clip_grad_norm_(params, clip_norm)
         if math.isfinite(norm):
             optimizer.step()

@@ -134,6 +134,41 @@ def test_pointwise_conv_is_a_matrix_product_at_every_place(shape, stride):
     np.testing.assert_allclose(y, strided.astype(np.float64) @ kernel, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 7, 6), (2, 4, 4, 6), (2, 9, 6), (2, 3, 4, 5, 6)])
+def test_a_strided_pointwise_conv_is_the_same_elsewhere(shape):
+    """Forward and both gradients of XLA's convolution and of the product on every second place."""
+    x = jnp.asarray(RNG.normal(size=shape), jnp.float32)
+    kernel = jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32)
+
+    def value_and_gradients(formulation):
+        def loss(x, kernel):
+            y = formulation(x, kernel)
+            return jnp.square(y).mean(), y
+
+        slopes, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+        return y, *slopes
+
+    expected = value_and_gradients(lambda x, kernel: gc._product(gc._every(2, x), kernel))
+    for formulation in (gc._strided_pointwise, gc.pointwise_conv):
+        found = value_and_gradients(lambda x, kernel, f=formulation: f(x, kernel, 2))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 6), (2, 8, 6)])
+def test_only_on_cpu_a_product_reads_a_strided_slice(shape):
+    """XLA's GPU compiler aborts on it."""
+    x, kernel = jnp.zeros(shape), jnp.zeros((6, 3))
+
+    def gradient(x, kernel):
+        return jax.grad(lambda *args: gc.pointwise_conv(*args, 2).sum(), argnums=(0, 1))(x, kernel)
+
+    for platform, convolved in (("cpu", False), ("cuda", True), ("tpu", True)):
+        text = jax.jit(gradient).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+        assert ("stablehlo.convolution" in text) == convolved, platform
+        assert ("stablehlo.dot" in text) != convolved, platform
+
+
 def test_modules_hold_the_parameters_in_the_documented_shapes():
     x = jnp.ones((1, 4, 4, 8))
     grouped = gc.GroupedConv(features=12, groups=4, use_bias=True, dtype=jnp.bfloat16)

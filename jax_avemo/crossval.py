@@ -152,7 +152,9 @@ def run_cells(cells: Sequence[Cell], workdir: Path) -> None:
 
 def _run_cell(cell: Cell) -> None:
     from jax_avemo.evaluation.evaluate import evaluate_run
+    from jax_avemo.training.programs import make_room_for_programs
 
+    make_room_for_programs()
     resumed = (cell.run / "checkpoints").exists()
     began = time.monotonic()
     claim_run(cell.run, cell.config)

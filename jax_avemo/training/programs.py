@@ -17,6 +17,8 @@ from jax_avemo.memory import programs_folder
 
 PROGRAMS_KEPT = 32
 """Of how many networks a process keeps the programs: a cross-validation comes back to each."""
+MOST_OF_THE_MAPPINGS = 0.5
+"""Which share of the memory mappings that Linux allows a process its programs may take."""
 TRACES_KEPT = 100
 """On disk, a megabyte each; those used longest ago go first."""
 _TRACED_BY = ("jax", "jaxlib", "flax", "optax", "numpy", "jaxtyping")
@@ -30,6 +32,23 @@ def keep_compiled_programs(folder: str) -> None:
     """
     jax.config.update("jax_compilation_cache_dir", folder or str(programs_folder()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def make_room_for_programs() -> None:
+    """Forget all compiled programs when they take too many of this process's memory mappings.
+
+    XLA's CPU backend maps every kernel by itself: a network that was trained and evaluated takes
+    8,000 of the 65,530 mappings that Linux allows, and before long the compiler kills the process
+    ("LLVM compilation error: Cannot allocate memory"; seen at the seventh network). What is
+    forgotten is read from disk again.
+    """
+    try:
+        allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
+        taken = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return  # not Linux
+    if taken > MOST_OF_THE_MAPPINGS * allowed:
+        jax.clear_caches()
 
 
 def kept_trace(function: Callable[..., Any], *decided_by: object) -> Callable[..., Any]:

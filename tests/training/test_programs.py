@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,29 @@ def test_a_damaged_file_is_traced_anew(folder, keep):
     file.write_bytes(whole[:keep])
     assert run(*arguments()) == 1
     assert file.read_bytes() == whole
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="Linux tells its mappings")
+def test_programs_are_forgotten_before_their_mappings_run_out(monkeypatch):
+    def mappings() -> int:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+
+    def work(x):
+        return sum(jnp.sin(k + jnp.sort(x)).sum() for k in range(30))
+
+    function = jax.jit(work)
+    jax.clear_caches()
+    before = mappings()
+    first = function(jnp.arange(8.0))
+    compiled = mappings()
+    assert compiled > before
+    programs.make_room_for_programs()
+    assert function._cache_size() == 1
+    monkeypatch.setattr(programs, "MOST_OF_THE_MAPPINGS", 0.0)
+    programs.make_room_for_programs()
+    assert function._cache_size() == 0
+    assert mappings() < compiled
+    np.testing.assert_array_equal(function(jnp.arange(8.0)), first)
 
 
 def test_where_programs_are_not_kept_no_trace_is():

@@ -21,10 +21,10 @@ another works, with as many threads as cores; PyTorch has channels last and no p
 medians, and PyTorch's time over ours within one turn: median (lower to upper quartile); above 1 we
 are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
 in this call, with a training step counted as three forward passes. `peak MB` is what a contender's
-process needed above its imports, compilation included (on a GPU: of the GPU's memory, without what
-the compiler tried out); `grown` what was added after the fifth call. `others had` is the share of
-the machine that other processes took meanwhile: a turn with more than 5 % is taken again, up to
-four times as many turns, and the quietest count. Needs the extra `bench`.
+process needed above its imports, compilation included (on a GPU: of the GPU's memory); `grown` what
+was added after the fifth call. `others had` is the share of the machine that other processes took
+meanwhile: a turn with more than 5 % is taken again, up to four times as many turns, and the
+quietest count. Needs the extra `bench`.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def peak_megabytes(contestant: str, device: str) -> float:
     """The most this process ever had, of a GPU's memory where it computes on one."""
     if device == "cuda":
         if contestant == OURS:
-            return (jax.local_devices()[0].memory_stats() or {})["peak_bytes_in_use"] / 1e6
+            return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6
         return torch.cuda.max_memory_allocated() / 1e6
     # getrusage's figure is inherited from the parent.
     status = Path("/proc/self/status").read_text()
@@ -208,10 +208,12 @@ def full_float32() -> Iterator[None]:
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    with jax.default_matmul_precision("float32"):
-        yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32 = before[1]
+    try:
+        with jax.default_matmul_precision("float32"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def checked(name: str, precision: str, device: str) -> float | None:
@@ -322,8 +324,6 @@ def main(argv: list[str] | None = None) -> int:
 
     # Several processes share a GPU: none takes most of it from the start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
     keep_compiled_programs("")
     if args.alone and args.alone[1] == OURS:
         keep_freed_memory()  # as the product's commands do
@@ -332,6 +332,9 @@ def main(argv: list[str] | None = None) -> int:
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("JAX has a GPU and PyTorch has none: install its CUDA build")
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
     if args.alone:
         name, contestant = args.alone
         serve(rows.make_row(name, args.precision, device, args.scale), contestant, device)

@@ -2,10 +2,8 @@
 
 XLA's CPU backend has no good grouped convolution: the kernel's gradient takes 683 to 3183 ms where
 the dense one takes 3 to 11, and a 1x1 convolution trains at half the speed of the same matrix
-product. On a GPU (H200, bfloat16, 128 images, ResNeXt50's four stages) the grouped one takes 0.7,
-0.3, 0.2 and 0.1 ms with its gradients, dense blocks of 128 channels 0.6, 0.4, 0.3 and 0.4. A TPU
-was not measured. The parameters are the same everywhere, in the shapes that PyTorch uses up to a
-transposition.
+product. A GPU does the grouped one well (docs/performance.md); a TPU was not measured. The
+parameters are the same everywhere, in the shapes that PyTorch uses up to a transposition.
 """
 
 import functools

@@ -16,7 +16,8 @@ from jax_avemo.files import write_atomic
 from jax_avemo.memory import programs_folder
 
 PROGRAMS_KEPT = 32
-"""Of how many networks a process keeps the programs: a cross-validation comes back to each."""
+"""Of how many networks a process keeps the programs at most: a cross-validation comes back to
+each. Their memory mappings may allow fewer (`make_room_for_programs`)."""
 MOST_OF_THE_MAPPINGS = 0.5
 """Which share of the memory mappings that Linux allows a process its programs may take."""
 TRACES_KEPT = 100

@@ -284,9 +284,8 @@ def make_train_step(
             log_weights.sub_(log_weights.logsumexp(0) - math.log(2))
         optimizer.zero_grad()
         of_heads.backward()
-        torch.autograd.backward(
-            [of_branches, z], [None, cut.grad.to(z.dtype)]
-        )  # once through the trunk
+        # Once through the trunk.
+        torch.autograd.backward([of_branches, z], [None, cut.grad.to(z.dtype)])
         norm = nn.utils.clip_grad_norm_(params, clip_norm)
         if math.isfinite(norm):
             optimizer.step()

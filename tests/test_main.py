@@ -100,15 +100,19 @@ def test_killed_and_started_again_ends_in_the_same_bytes(home, kind):
     assert fingerprint(run) == fingerprint(home / "runs/whole")
 
 
-def test_evaluate_needs_no_config(home, monkeypatch, capsys):
+def test_evaluate_needs_no_config_and_keeps_its_programs(home, tmp_path, monkeypatch, capsys):
     (home / "runs/whole/config.json").rename(home / "config.json")
     monkeypatch.chdir(home)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
         assert cli.main(["evaluate", "runs/whole", "--split", "validation", "--json"]) == 0
     finally:
         (home / "config.json").rename(home / "runs/whole/config.json")
     results = json.loads(capsys.readouterr().out)
     assert results["metrics"]["validation"]["clips"] == 16
+    kept = {path.name for path in (tmp_path / "jax_avemo/compiled").iterdir()}
+    assert "traced" in kept
+    assert any(name.startswith("jit_") for name in kept)
 
 
 def test_a_run_is_measured_on_another_corpus_by_one_flag(home, tmp_path, monkeypatch, capsys):

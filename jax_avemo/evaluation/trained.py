@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
@@ -11,6 +12,7 @@ from jax_avemo.data.folds import Split
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.training import build, checkpoint, devices
+from jax_avemo.training.programs import keep_compiled_programs
 from jax_avemo.training.state import describe_state, evaluated_variables
 
 
@@ -36,9 +38,14 @@ class Trained:
 def load_run(run: Path) -> Trained:
     """The best network of a run directory, from its checkpoint alone; nothing is compiled.
 
+    What is compiled to run it will be kept in the user's cache folder, unless this process already
+    keeps its programs somewhere.
+
     Raises:
       UserError: no checkpoint there.
     """
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        keep_compiled_programs("")
     manager = checkpoint.open_checkpoints(run, read_only=True)
     step = checkpoint.best_step(manager, run)
     about = checkpoint.read_about(manager, step)

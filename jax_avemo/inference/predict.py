@@ -43,7 +43,7 @@ from jax_avemo.media.container import MediaError, TimedFrame
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
 from jax_avemo.media.stream import MAX_SECONDS, SoundPiece
 from jax_avemo.training import build
-from jax_avemo.training.programs import keep_compiled_programs, kept_trace
+from jax_avemo.training.programs import kept_trace
 
 DEFAULT_HOP_SECONDS = 1.0
 DEFAULT_MAX_FACES = 4
@@ -64,8 +64,6 @@ def load(run: str | Path | None = None) -> "Model":
       UserError: no such run, or nothing finished in it.
     """
     folder = newest_run(Path("runs")) if run is None else Path(run)
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        keep_compiled_programs("")
     return Model(load_run(folder))
 
 

@@ -11,6 +11,8 @@ from jax_avemo import __version__
 
 _ARENA_MAX, _TRIM_THRESHOLD, _MMAP_MAX = -8, -1, -4
 """Of <malloc.h>."""
+_NEVER = -1
+"""No number would do: a step of 224 px frees more than the largest one, 2 GB."""
 
 
 def programs_folder() -> Path:
@@ -57,4 +59,4 @@ def keep_freed_memory() -> None:
     # Other arenas than the first can't hold pieces so large and would map them all the same.
     library.mallopt(_ARENA_MAX, 1)
     library.mallopt(_MMAP_MAX, 0)
-    library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(_TRIM_THRESHOLD, _NEVER)

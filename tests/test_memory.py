@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-# 64 MB in a thread, as XLA has it, written and freed again and again, by itself or at the start of a
-# larger piece; not by NumPy, which asks for huge pages.
+# 64 MB in a thread, as XLA has it, written and freed again and again, by itself or at the start of
+# a larger piece; not by NumPy, which asks for huge pages.
 PROGRAM = """
 import ctypes, resource, threading
 from jax_avemo.memory import fitting, keep_freed_memory

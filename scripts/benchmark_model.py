@@ -325,7 +325,7 @@ def main(argv: list[str] | None = None) -> int:
     # Several processes share a GPU: none takes most of it from the start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     keep_compiled_programs("")
-    if args.alone and args.alone[1] == OURS:
+    if args.alone and args.alone[1] == OURS and not torch.cuda.is_available():
         keep_freed_memory()  # as the product's commands do
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)

@@ -212,7 +212,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-train", action="store_true", help="leave the training step out")
     parser.add_argument("--json", action="store_true", help="print numbers, not a table")
     args = parser.parse_args(argv)
-    keep_freed_memory()
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     config = settings.make_config("benchmark", "cpu")
     with tempfile.TemporaryDirectory() as scratch:

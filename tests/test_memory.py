@@ -63,3 +63,18 @@ except ValueError:
     assert run(well.replace("config=a", "config=b")) > FEW
     assert run("with fitting([]): measure()") > FEW
     assert run(r'with fitting(["\udcff"]): measure()') > FEW  # a name that is not UTF-8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a matter of glibc")
+def test_memory_is_not_kept_for_an_accelerator(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    elsewhere = """
+import types
+with fitting(["train"]):
+    sys.modules["jax"] = types.SimpleNamespace(default_backend=lambda: "BACKEND")
+    measure()
+"""
+    for backend, faults_twice in (("gpu", True), ("cpu", False)):
+        program = "import sys" + elsewhere.replace("BACKEND", backend)
+        assert run(program) > FEW
+        assert (run(program) > FEW) is faults_twice

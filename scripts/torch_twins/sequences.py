@@ -22,6 +22,11 @@ def time_encoding(seconds: torch.Tensor, width: int) -> torch.Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+def _drawn(*shape: int) -> nn.Parameter:
+    """A parameter of ordinary size; memory as it is found holds numbers that are slow (denormal)."""
+    return nn.Parameter(torch.randn(shape) * shape[0] ** -0.5)
+
+
 class SelfAttention(nn.Module):
     """Pre-norm multi-head self-attention with a shortcut; `mask` None = every step is real."""
 
@@ -51,7 +56,7 @@ class StepAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.position_gain = nn.Parameter(torch.empty(width))
+        self.position_gain = _drawn(width)
         self.attention = SelfAttention(width, heads)
 
     def forward(self, steps: torch.Tensor, times: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -113,7 +118,7 @@ class AudioNetwork(nn.Module):
         for name, inputs, features in zip(self.blocks, (channels, *widths), widths, strict=False):
             self.add_module(name, TemporalBlock(inputs, features, kernel, dropout, momentum))
         self.projection = nn.Linear(widths[-1], width)
-        self.position_gain = nn.Parameter(torch.empty(width))
+        self.position_gain = _drawn(width)
         self.attention = SelfAttention(width, heads)
         self.norm = layer_norm(width)
 
@@ -132,8 +137,8 @@ class DualLSTMCell(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.kernel_hidden = nn.Parameter(torch.empty(width, 6 * width))
-        self.bias = nn.Parameter(torch.empty(6 * width))
+        self.kernel_hidden = _drawn(width, 6 * width)
+        self.bias = _drawn(6 * width)
 
 
 class DualLSTMDirection(nn.Module):
@@ -142,10 +147,10 @@ class DualLSTMDirection(nn.Module):
     def __init__(self, inputs: int, width: int, backward: bool) -> None:
         super().__init__()
         self.width, self.backward = width, backward
-        self.kernel_video = nn.Parameter(torch.empty(inputs, 5 * width))
-        self.kernel_audio = nn.Parameter(torch.empty(inputs, 5 * width))
-        self.missing_video = nn.Parameter(torch.empty(inputs))
-        self.missing_audio = nn.Parameter(torch.empty(inputs))
+        self.kernel_video = _drawn(inputs, 5 * width)
+        self.kernel_audio = _drawn(inputs, 5 * width)
+        self.missing_video = _drawn(inputs)
+        self.missing_audio = _drawn(inputs)
         self.cell = DualLSTMCell(width)
 
     def forward(

@@ -23,7 +23,7 @@ def time_encoding(seconds: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def _drawn(*shape: int) -> nn.Parameter:
-    """A parameter of ordinary size; memory as it is found holds numbers that are slow (denormal)."""
+    """A parameter of ordinary size: memory as it is found holds slow numbers (denormal ones)."""
     return nn.Parameter(torch.randn(shape) * shape[0] ** -0.5)
 
 

@@ -1,6 +1,6 @@
 """What one recurrent cell remembers of two aligned sequences: the dual-sequence LSTM."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -53,7 +53,9 @@ def project(
     video_mask: Bool[Array, "B S"],
     audio_mask: Bool[Array, "B S"],
 ) -> Float[Array, "B S N"]:
-    """The inputs' share of every step's pre-activations, [B, S, 6H]: two products for all steps.
+    """The inputs' share of every step's pre-activations, N = 6H: two products for all steps.
+
+    The first two axes may be in either order.
 
     A learned vector stands for a missing modality. g_v does not see the sound, nor g_a the picture.
     """
@@ -160,28 +162,42 @@ class DualLSTMCell(nn.Module):
         carry = dual_lstm_cell(params, carry, projected, video_real, audio_real)
         return carry, carry[0]
 
-    def all_steps(
-        self,
-        projected: Float[Array, "B S N"],
-        video_real: Bool[Array, "B S"],
-        audio_real: Bool[Array, "B S"],
-        backward: bool,
-    ) -> Float[Array, "B S H"]:
-        """h of every step, fast (`scan_steps`); without layer norm."""
-        given = (jnp.swapaxes(x, 0, 1) for x in (projected, video_real, audio_real))
-        return jnp.swapaxes(scan_steps(self.kernel_hidden, self.bias, *given, backward), 0, 1)
-
 
 class DualLSTMDirection(nn.Module):
     """One pass over the steps, from the first to the last or back."""
 
     width: int
+    video_width: int
+    audio_width: int
     backward: bool = False
     layer_norm: bool = False
     unroll: int = 1
-    reference: bool = False
 
-    @nn.compact
+    def setup(self) -> None:
+        kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+        columns = (BLOCKS - 1) * self.width
+        self.kernel_video = self.param("kernel_video", kernel, (self.video_width, columns))
+        self.kernel_audio = self.param("kernel_audio", kernel, (self.audio_width, columns))
+        self.missing_video = self.param("missing_video", zeros, (self.video_width,))
+        self.missing_audio = self.param("missing_audio", zeros, (self.audio_width,))
+        self.cell = DualLSTMCell(self.width, self.layer_norm)
+
+    def project(
+        self,
+        video: Float[Array, "B S Dv"],
+        audio: Float[Array, "B S Da"],
+        video_mask: Bool[Array, "B S"],
+        audio_mask: Bool[Array, "B S"],
+    ) -> Float[Array, "B S N"]:
+        """`project`, with this direction's parameters."""
+        params = {
+            "kernel_video": self.kernel_video,
+            "kernel_audio": self.kernel_audio,
+            "missing_video": self.missing_video,
+            "missing_audio": self.missing_audio,
+        }
+        return project(params, video, audio, video_mask, audio_mask)
+
     def __call__(
         self,
         video: Float[Array, "B S Dv"],
@@ -189,38 +205,26 @@ class DualLSTMDirection(nn.Module):
         video_mask: Bool[Array, "B S"],
         audio_mask: Bool[Array, "B S"],
     ) -> Float[Array, "B S H"]:
-        """h of every step."""
-        kernel, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
-        params = {
-            "kernel_video": self.param("kernel_video", kernel, (video.shape[-1], 5 * self.width)),
-            "kernel_audio": self.param("kernel_audio", kernel, (audio.shape[-1], 5 * self.width)),
-            "missing_video": self.param("missing_video", zeros, (video.shape[-1],)),
-            "missing_audio": self.param("missing_audio", zeros, (audio.shape[-1],)),
-        }
-        projected = project(params, video, audio, video_mask, audio_mask)
-        zeros_carry = jnp.zeros((video.shape[0], self.width), projected.dtype)
+        """h of every step, one step after the other."""
+        projected = self.project(video, audio, video_mask, audio_mask)
+        zeros = jnp.zeros((video.shape[0], self.width), projected.dtype)
         steps = video.shape[1]
         if self.unroll >= steps > 1:
-            cell = DualLSTMCell(self.width, self.layer_norm, name="cell")
-            return run_steps(
-                lambda carry, s: cell(carry, projected[:, s], video_mask[:, s], audio_mask[:, s]),
-                (zeros_carry, zeros_carry),
-                steps,
-                self.backward,
-            )
-        if self.unroll == 1 and not self.layer_norm and not self.reference:
-            cell = DualLSTMCell(self.width, name="cell")
-            return cell.all_steps(projected, video_mask, audio_mask, self.backward)
-        cell = nn.scan(
-            DualLSTMCell,
+
+            def written_out(carry: Carry, s: int) -> tuple[Carry, Array]:
+                return self.cell(carry, projected[:, s], video_mask[:, s], audio_mask[:, s])
+
+            return run_steps(written_out, (zeros, zeros), steps, self.backward)
+        scan = nn.scan(
+            lambda cell, carry, *given: cell(carry, *given),
             variable_broadcast="params",
             split_rngs={"params": False},
             in_axes=1,
             out_axes=1,
             reverse=self.backward,
             unroll=self.unroll,
-        )(self.width, self.layer_norm, name="cell")
-        return cell((zeros_carry, zeros_carry), projected, video_mask, audio_mask)[1]
+        )
+        return scan(self.cell, (zeros, zeros), projected, video_mask, audio_mask)[1]
 
 
 class DualLSTM(nn.Module):
@@ -251,11 +255,38 @@ class DualLSTM(nn.Module):
         audio_mask: Bool[Array, "B S"],
     ) -> Float[Array, "B S width"]:
         """h of every step: [B, S, width], or twice that when bidirectional."""
-        outputs = [
+        widths = video.shape[-1], audio.shape[-1]
+        directions = [
             DualLSTMDirection(
-                self.width, backward, self.layer_norm, self.unroll, self.reference, name=direction
-            )(video, audio, video_mask, audio_mask)
+                self.width, *widths, backward, self.layer_norm, self.unroll, name=direction
+            )
             for direction, backward in (("forward", False), ("backward", True))
             if self.bidirectional or not backward
         ]
-        return jnp.concatenate(outputs, axis=-1)
+        given = (video, audio, video_mask, audio_mask)
+        if self.unroll > 1 or self.layer_norm or self.reference:
+            return jnp.concatenate([direction(*given) for direction in directions], axis=-1)
+        return _scan_together(directions, *given)
+
+
+def _scan_together(
+    directions: Sequence[DualLSTMDirection],
+    video: Array,
+    audio: Array,
+    video_mask: Array,
+    audio_mask: Array,
+) -> Array:
+    """What the directions give, by `scan_steps`: fast, without layer norm."""
+    in_time = [jnp.swapaxes(x, 0, 1) for x in (video, audio, video_mask, audio_mask)]
+    given = [[x[::-1] for x in in_time] if d.backward else in_time for d in directions]
+    outputs = scan_steps(
+        tuple(d.cell.kernel_hidden for d in directions),
+        tuple(
+            d.project(*of) + d.cell.bias[None, None]
+            for d, of in zip(directions, given, strict=True)
+        ),
+        tuple(of[2] for of in given),
+        tuple(of[3] for of in given),
+    )
+    ordered = [h[::-1] if d.backward else h for d, h in zip(directions, outputs, strict=True)]
+    return jnp.swapaxes(jnp.concatenate(ordered, axis=-1), 0, 1)

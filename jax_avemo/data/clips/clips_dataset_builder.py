@@ -19,6 +19,8 @@ from jax_avemo.schema import Clip, Labels
 DATASET_NAME = "clips"
 _SPLIT = "clips"
 _INDEX_NAME = "index.json"
+_KEPT_BYTES = 256 * 2**20
+"""Of clips that stay in memory once they were read: a small corpus is then parsed only once."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -159,6 +161,8 @@ class ClipSource(Sequence[Clip]):
             builder = tfds.builder_from_directory(str(self.folder / str(Builder.VERSION)))
             self._records = builder.as_data_source(split=_SPLIT)
             count = len(self._records)
+            self._kept: dict[int, Clip] = {}
+            self._room = _KEPT_BYTES
         except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             raise self._damaged(error) from error
         if count != len(self.labels):
@@ -177,6 +181,18 @@ class ClipSource(Sequence[Clip]):
         position = index + len(self) if index < 0 else index
         if not 0 <= position < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
+        clip = self._kept.get(position)
+        if clip is None:
+            clip = self._read(position)
+            size = clip.audio.nbytes + sum(map(len, clip.frames))
+            if (
+                size <= self._room
+            ):  # the first that fit: whoever comes in random order gains equally
+                self._room -= size
+                self._kept[position] = clip
+        return clip
+
+    def _read(self, position: int) -> Clip:
         labels = self.labels[position]
         try:
             record = self._records[position]
@@ -194,6 +210,8 @@ class ClipSource(Sequence[Clip]):
             raise self._damaged(error) from error
         if key != labels.key:
             raise self._damaged(f"record {position} holds {key}, not {labels.key}")
+        for array in (clip.audio, clip.frame_times, clip.face_found):
+            array.setflags(write=False)  # whoever reads it next gets the same one
         return clip
 
     def _damaged(self, detail: object) -> UserError:

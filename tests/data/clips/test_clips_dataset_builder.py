@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, encode_jpeg
+from jax_avemo.data.clips import clips_dataset_builder
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
 from jax_avemo.errors import UserError
 from jax_avemo.schema import Clip, Labels
@@ -96,6 +97,18 @@ def test_threads_may_share_it(folder):
         clips = list(pool.map(source.__getitem__, order))
     for index, clip in zip(order, clips, strict=True):
         assert clip_to_bytes(clip) == clip_to_bytes(CLIPS[index])
+
+
+def test_clips_stay_in_memory_while_there_is_room(folder, monkeypatch):
+    one = CLIPS[3].audio.nbytes + sum(map(len, CLIPS[3].frames))
+    for room, stays in ((0, False), (one, True)):
+        monkeypatch.setattr(clips_dataset_builder, "_KEPT_BYTES", room)
+        source = ClipSource(folder)  # not by read_clips: as below
+        assert (source[3] is source[3]) is stays
+        assert source[2] is not source[2]  # there is no room for it
+        assert clip_to_bytes(source[3]) == clip_to_bytes(CLIPS[3])
+        with pytest.raises(ValueError, match="read-only"):
+            source[3].audio[:] = 0
 
 
 def test_other_processes_may_have_it(folder):

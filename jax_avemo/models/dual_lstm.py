@@ -182,21 +182,14 @@ class DualLSTMDirection(nn.Module):
         self.missing_audio = self.param("missing_audio", zeros, (self.audio_width,))
         self.cell = DualLSTMCell(self.width, self.layer_norm)
 
-    def project(
-        self,
-        video: Float[Array, "B S Dv"],
-        audio: Float[Array, "B S Da"],
-        video_mask: Bool[Array, "B S"],
-        audio_mask: Bool[Array, "B S"],
-    ) -> Float[Array, "B S N"]:
-        """`project`, with this direction's parameters."""
-        params = {
+    def input_parameters(self) -> dict[str, Array]:
+        """What `project` takes of this direction."""
+        return {
             "kernel_video": self.kernel_video,
             "kernel_audio": self.kernel_audio,
             "missing_video": self.missing_video,
             "missing_audio": self.missing_audio,
         }
-        return project(params, video, audio, video_mask, audio_mask)
 
     def __call__(
         self,
@@ -206,7 +199,7 @@ class DualLSTMDirection(nn.Module):
         audio_mask: Bool[Array, "B S"],
     ) -> Float[Array, "B S H"]:
         """h of every step, one step after the other."""
-        projected = self.project(video, audio, video_mask, audio_mask)
+        projected = project(self.input_parameters(), video, audio, video_mask, audio_mask)
         zeros = jnp.zeros((video.shape[0], self.width), projected.dtype)
         steps = video.shape[1]
         if self.unroll >= steps > 1:
@@ -282,7 +275,7 @@ def _scan_together(
     outputs = scan_steps(
         tuple(d.cell.kernel_hidden for d in directions),
         tuple(
-            d.project(*of) + d.cell.bias[None, None]
+            project(d.input_parameters(), *of) + d.cell.bias[None, None]
             for d, of in zip(directions, given, strict=True)
         ),
         tuple(of[2] for of in given),

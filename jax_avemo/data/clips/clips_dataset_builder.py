@@ -185,9 +185,7 @@ class ClipSource(Sequence[Clip]):
         if clip is None:
             clip = self._read(position)
             size = clip.audio.nbytes + sum(map(len, clip.frames))
-            if (
-                size <= self._room
-            ):  # the first that fit: whoever comes in random order gains equally
+            if size <= self._room:  # the first that fit: in random order any gain equally
                 self._room -= size
                 self._kept[position] = clip
         return clip

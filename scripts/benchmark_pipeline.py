@@ -33,7 +33,7 @@ from jax_avemo.data import pipeline
 from jax_avemo.data.clip import encode_jpeg
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
 from jax_avemo.data.pipeline import LabelIndex, make_example, training_batches
-from jax_avemo.memory import keep_freed_memory
+from jax_avemo.memory import fitting
 from jax_avemo.progress import Progress
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, RAVDESS_EMOTIONS, Clip, Labels
 from jax_avemo.training import build
@@ -213,11 +213,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-train", action="store_true", help="leave the training step out")
     parser.add_argument("--json", action="store_true", help="print numbers, not a table")
     args = parser.parse_args(argv)
-    if not torch.cuda.is_available():
-        keep_freed_memory()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     config = settings.make_config("benchmark", "cpu")
-    with tempfile.TemporaryDirectory() as scratch:
+    as_the_product = fitting(["benchmark_pipeline", str(args.no_train)])
+    with as_the_product, tempfile.TemporaryDirectory() as scratch:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
         folder = args.clips or Path(scratch)
         if args.clips is None:
             make_clips(folder, config)

@@ -68,7 +68,8 @@ def test_memory_and_speed_stay_as_they_are(run, tmp_path):
     _, ours, theirs, _ = zip(*seen, strict=True)
     settled = 3
     assert max(ours[settled:]) < ours[settled] + 40
-    assert max(theirs[settled:]) < theirs[settled] + 40
+    assert None not in theirs[:-1]  # by the end the decoder may have left
+    assert max(mb for mb in theirs[settled:] if mb) < theirs[settled] + 40
     half = len(seen) // 2
     first = seen[half][3] - seen[settled][3]
     second = seen[-1][3] - seen[half][3]

@@ -4,7 +4,7 @@
 
 With nothing prepared it makes the synthetic demo corpus, prepares it, trains on 12 actors,
 selects on 4 and evaluates on 8 that were never seen. SIZE is `cpu` or `full` (chosen by what the
-machine has) or `tiny`. Cost at `cpu`: 8 to 9 minutes on 2 cores. README has the
+machine has) or `tiny`. Cost at `cpu`: 8 to 16 minutes on 2 cores. README has the
 comparisons, at size `bench`.
 """
 

@@ -21,11 +21,11 @@ another works, with as many threads as cores; PyTorch has channels last and no p
 medians, and PyTorch's time over ours within one turn: median (lower to upper quartile); above 1 we
 are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
 in this call, with a training step counted as three forward passes. Ours is timed with programs from
-the cache, in a process that compiled none, as in every run but a first. `peak MB` is what a
-contender's process needed above its imports (on a GPU: of the GPU's memory), for PyTorch with
-compilation; `grown` what was added after the fifth call. `others had` is the share of the machine
-that other processes took meanwhile: a turn with more than 5 % is taken again, up to four times as
-many turns, and the quietest count. Needs the extra `bench`.
+the cache and, on a CPU, freed memory kept: as when a command that ended well is given once more
+(`jax_avemo.memory`). `peak MB` is what a contender's process needed above its imports (on a GPU: of
+the GPU's memory), for PyTorch with compilation; `grown` what was added after the fifth call.
+`others had` is the share of the machine that other processes took meanwhile: a turn with more than
+5 % is taken again, up to four times as many turns, and the quietest count. Needs the extra `bench`.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def serve(row: Row, contestant: str, device: str) -> None:
     call = contender(row, contestant)
     for _ in range(WARM_UP_CALLS):
         call()
-    # What a compiler needs once is part of the peak, what calls add to it is not to grow.
+    # What PyTorch's compiler needs once is part of the peak, what calls add to it is not to grow.
     first = {"first_seconds": time.perf_counter() - began, "compiled": len(compiled)}
     print(json.dumps(first), flush=True)
     warm = peak_mb()
@@ -342,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     keep_compiled_programs("")
     if args.alone and args.alone[1] == OURS and not torch.cuda.is_available():
-        keep_freed_memory()  # as the product's commands do
+        keep_freed_memory()  # as a command that is given once more does
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"

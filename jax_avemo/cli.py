@@ -90,7 +90,9 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
 def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo.evaluation.card import write_card
     from jax_avemo.evaluation.evaluate import evaluate_robustness, evaluate_run
+    from jax_avemo.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     if args.corpus:
         _evaluate_elsewhere(args)
         return
@@ -196,7 +198,9 @@ def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
 def _predict(args: argparse.Namespace, rest: list[str]) -> None:
     from jax_avemo.inference.files import as_json_line, predict_files, summary
     from jax_avemo.inference.predict import load
+    from jax_avemo.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     model = load(args.run)
     say(f"run {model.facts.run}, network '{model.facts.name}' of size '{model.facts.size}'")
     if model.warning:
@@ -389,10 +393,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"no such argument '{rest[0]}'; avemo {args.command} --help")
         args.work(args, rest)
 
-    # The same network's programs, whatever the films.
-    judges = args.command in ("predict", "serve")
-    given = [str(args.run)] if judges else sys.argv[1:] if argv is None else argv
-    return guarded(work, (args.command, *given))
+    return guarded(work)
 
 
 if __name__ == "__main__":

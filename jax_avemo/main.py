@@ -23,7 +23,6 @@ from jax_avemo import config as settings
 from jax_avemo.arguments import Parser, one_line
 from jax_avemo.errors import UserError
 from jax_avemo.files import locked, write_json
-from jax_avemo.memory import fitting
 from jax_avemo.progress import say
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
@@ -52,15 +51,11 @@ def tell(message: str) -> None:
         say(message)
 
 
-def guarded(work: Callable[[], None], command: Sequence[str] = ()) -> int:
-    """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code.
-
-    `command` says which programs it compiles (none: always others), see `memory.fitting`.
-    """
+def guarded(work: Callable[[], None]) -> int:
+    """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its every default
     try:
-        with fitting(command):
-            work()
+        work()
     except (Exception, KeyboardInterrupt) as error:
         if (code := report(error)) is None:
             raise
@@ -266,6 +261,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     from jax_avemo.data.folds import split_clips
     from jax_avemo.evaluation.evaluate import make_validation
     from jax_avemo.training import hosts, loop
+    from jax_avemo.training.memory import keep_freed_memory
     from jax_avemo.training.programs import keep_compiled_programs
 
     hosts.check_same(settings.to_dict(config) | {"--workdir": str(run)})
@@ -273,6 +269,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     hosts.from_first(lambda: ensure_clips(config))
     clips = read_clips(settings.data_dir(config))
     keep_compiled_programs(config.train.compilation_cache)
+    keep_freed_memory()
     split = split_clips(
         clips.labels,
         protocol=config.split.protocol,
@@ -392,7 +389,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(table(results))
                 print(where(run, config))
 
-    return guarded(work, ("main", *(sys.argv[1:] if argv is None else argv)))
+    return guarded(work)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ PyTorch's as it is and through torch.compile take turns, each in a process of it
 another works, with as many threads as cores; PyTorch has channels last and no padding masks. Shown:
 medians, and PyTorch's time over ours within one turn: median (lower to upper quartile); above 1 we
 are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
-in this call, with a training step counted as three forward passes. Ours is timed with programs from
-the cache and, on a CPU, freed memory kept: as when a command that ended well is given once more
-(`jax_avemo.memory`). `peak MB` is what a contender's process needed above its imports (on a GPU: of
-the GPU's memory), for PyTorch with compilation; `grown` what was added after the fifth call.
-`others had` is the share of the machine that other processes took meanwhile: a turn with more than
-5 % is taken again, up to four times as many turns, and the quietest count. Needs the extra `bench`.
+in this call, with a training step counted as three forward passes. On a CPU ours keeps freed
+memory, as training, `avemo evaluate` and `avemo predict` do (`jax_avemo.training.memory`). `peak
+MB` is what a contender's process needed above its imports (on a GPU: of the GPU's memory), for
+PyTorch with compilation; `grown` what was added after the fifth call. `others had` is the share of
+the machine that other processes took meanwhile: a turn with more than 5 % is taken again, up to
+four times as many turns, and the quietest count. Needs the extra `bench`.
 """
 
 import argparse
@@ -51,8 +51,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_twins import rows
 from torch_twins.setting import Call, Row
 
-from jax_avemo.memory import keep_freed_memory
 from jax_avemo.progress import Progress
+from jax_avemo.training.memory import keep_freed_memory
 from jax_avemo.training.programs import keep_compiled_programs
 
 TOLERANCE = {"float32": 1e-2, "bfloat16": 0.2}
@@ -62,8 +62,6 @@ LEAST_SECONDS = 0.1
 """A sample repeats its call until it lasts so long."""
 WARM_UP_CALLS = 5
 QUIET, MOST_TURNS = 0.05, 4
-PROGRAM_COMPILED = "/jax/compilation_cache/cache_misses"
-"""JAX's event: a program was compiled and written to the cache."""
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -78,17 +76,12 @@ def serve(row: Row, contestant: str, device: str) -> None:
     """A contender in a process of its own: for every number on stdin so many calls, timed."""
     peak_mb = functools.partial(peak_megabytes, contestant, device)
     before = peak_mb()
-    compiled: list[str] = []
-    jax.monitoring.register_event_listener(
-        lambda event, **_: compiled.append(event) if event == PROGRAM_COMPILED else None
-    )
     began = time.perf_counter()
     call = contender(row, contestant)
     for _ in range(WARM_UP_CALLS):
         call()
     # What PyTorch's compiler needs once is part of the peak, what calls add to it is not to grow.
-    first = {"first_seconds": time.perf_counter() - began, "compiled": len(compiled)}
-    print(json.dumps(first), flush=True)
+    print(json.dumps({"first_seconds": time.perf_counter() - began}), flush=True)
     warm = peak_mb()
     for line in sys.stdin:
         began, cpu = time.perf_counter(), time.process_time()
@@ -120,22 +113,14 @@ class Contender:
     def __init__(self, name: str, contestant: str, precision: str, scale: int) -> None:
         command = [sys.executable, __file__, "--alone", name, contestant]
         command += ["--precision", precision, "--scale", str(scale)]
-        start = functools.partial(
-            subprocess.Popen,
+        self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._process: subprocess.Popen[str] = start()
-        first = self._heard()
-        self.first_seconds: float = first["first_seconds"]
-        if first["compiled"]:
-            # XLA's compiler leaves a heap in which a step takes up to twice as long.
-            self.end()
-            self._process = start()
-            self._heard()
+        self.first_seconds: float = self._heard()["first_seconds"]
         self.told: dict[str, float] = {}
         once = max(self.sample(1), 1e-5)
         self.calls = max(1, round(LEAST_SECONDS / once))
@@ -341,8 +326,8 @@ def main(argv: list[str] | None = None) -> int:
     # Several processes share a GPU: none takes most of it from the start.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     keep_compiled_programs("")
-    if args.alone and args.alone[1] == OURS and not torch.cuda.is_available():
-        keep_freed_memory()  # as a command that is given once more does
+    if args.alone and args.alone[1] == OURS:
+        keep_freed_memory()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"

@@ -33,7 +33,6 @@ from jax_avemo.data import pipeline
 from jax_avemo.data.clip import encode_jpeg
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
 from jax_avemo.data.pipeline import LabelIndex, make_example, training_batches
-from jax_avemo.memory import fitting
 from jax_avemo.progress import Progress
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, RAVDESS_EMOTIONS, Clip, Labels
 from jax_avemo.training import build
@@ -177,10 +176,12 @@ def waiting(clips: ClipSource, config: Any, index: LabelIndex, steps: int) -> di
     import jax
 
     from jax_avemo.training.devices import data_mesh, place_batch
+    from jax_avemo.training.memory import keep_freed_memory
     from jax_avemo.training.programs import keep_compiled_programs
     from jax_avemo.training.state import prepare_state
 
     keep_compiled_programs("")
+    keep_freed_memory()
     mesh = data_mesh()
     schedule = build.Schedule(total_steps=10_000, warmup_steps=0, steps_between_evaluations=1000)
     model = build.build_model(config, len(index.emotions), len(index.subjects))
@@ -214,8 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print numbers, not a table")
     args = parser.parse_args(argv)
     config = settings.make_config("benchmark", "cpu")
-    as_the_product = fitting(["benchmark_pipeline", str(args.no_train)])
-    with as_the_product, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         folder = args.clips or Path(scratch)
         if args.clips is None:

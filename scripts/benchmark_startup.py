@@ -6,8 +6,7 @@
 Every line is a process of its own, with a cache folder that begins empty and is thrown away. Of
 `avemo --help` the whole time is taken, of a training the imports, and from their end to the end of
 the first step on a batch of zeros: with nothing compiled, with the programs in the cache, and the
-median time of the steps after it, whose memory is dealt with as a command of that kind would
-(`jax_avemo.memory`). Clips, checkpoints and validation are not in it.
+median time of the steps after it. Clips, checkpoints and validation are not in it.
 """
 
 import argparse
@@ -28,35 +27,34 @@ STEPS = 20
 def train_shortly(size: str) -> dict[str, float]:
     """Seconds of the imports, of the first step after them, and of a later one."""
     began = time.perf_counter()
-    from jax_avemo.memory import fitting
+    import jax
 
-    with fitting(["benchmark_startup", size]):
-        import jax
+    from jax_avemo import config as settings
+    from jax_avemo.data.pipeline import LabelIndex
+    from jax_avemo.training import build
+    from jax_avemo.training.devices import data_mesh, place_batch
+    from jax_avemo.training.memory import keep_freed_memory
+    from jax_avemo.training.programs import keep_compiled_programs
+    from jax_avemo.training.state import example_batch, prepare_state
 
-        from jax_avemo import config as settings
-        from jax_avemo.data.pipeline import LabelIndex
-        from jax_avemo.training import build
-        from jax_avemo.training.devices import data_mesh, place_batch
-        from jax_avemo.training.programs import keep_compiled_programs
-        from jax_avemo.training.state import example_batch, prepare_state
-
-        imported = time.perf_counter()
-        config = settings.make_config("decoupled", size)
-        index = LabelIndex(tuple("12345678"), tuple("abcdefghijkl"))
-        model = build.build_model(config, len(index.emotions), len(index.subjects))
-        mesh = data_mesh()
-        keep_compiled_programs("")
-        schedule = build.Schedule(total_steps=1000, warmup_steps=60, steps_between_evaluations=100)
-        state, step = prepare_state(config, model, index, schedule, mesh)
-        batch = place_batch(example_batch(config, config.train.batch_size), mesh)
-        key = jax.random.key(0)
+    imported = time.perf_counter()
+    config = settings.make_config("decoupled", size)
+    index = LabelIndex(tuple("12345678"), tuple("abcdefghijkl"))
+    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    keep_compiled_programs("")
+    keep_freed_memory()
+    mesh = data_mesh()
+    schedule = build.Schedule(total_steps=1000, warmup_steps=60, steps_between_evaluations=100)
+    state, step = prepare_state(config, model, index, schedule, mesh)
+    batch = place_batch(example_batch(config, config.train.batch_size), mesh)
+    key = jax.random.key(0)
+    state, _ = jax.block_until_ready(step(state, batch, key))
+    first = time.perf_counter()
+    later = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
         state, _ = jax.block_until_ready(step(state, batch, key))
-        first = time.perf_counter()
-        later = []
-        for _ in range(STEPS):
-            start = time.perf_counter()
-            state, _ = jax.block_until_ready(step(state, batch, key))
-            later.append(time.perf_counter() - start)
+        later.append(time.perf_counter() - start)
     return {
         "imports": imported - began,
         "first step": first - imported,

@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for page in PAGES:
             write_atomic(page, filled(page, args.records).encode())
         return 0
-    given = sys.argv[1:] if argv is None else list(argv)
+    given = sys.argv[1:] if argv is None else argv
     args.command_line = " ".join(["python scripts/evidence.py", *given])
     args.folds = args.folds or (3 if args.what == "confound" else 4)
     args.seeds = args.seeds or (5 if args.what == "confound" else 3)
@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(args.records / f"{args.what}.json", record)
         print(TABLES[args.what](record))
 
-    return guarded(work, ["evidence", *given])
+    return guarded(work)
 
 
 if __name__ == "__main__":

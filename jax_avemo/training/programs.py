@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import platform
 from collections.abc import Callable
 from importlib import metadata
@@ -13,7 +14,6 @@ from jax import export
 
 import jax_avemo
 from jax_avemo.files import write_atomic
-from jax_avemo.memory import programs_folder
 
 PROGRAMS_KEPT = 32
 """Of how many networks a process keeps the programs at most: a cross-validation comes back to
@@ -31,7 +31,10 @@ def keep_compiled_programs(folder: str) -> None:
 
     What `kept_trace` traces is kept below it.
     """
-    jax.config.update("jax_compilation_cache_dir", folder or str(programs_folder()))
+    if not folder:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = str(home / "jax_avemo" / "compiled")
+    jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

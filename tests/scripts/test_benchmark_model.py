@@ -41,22 +41,6 @@ def test_a_row_is_timed_and_told(script, tmp_path, capsys):
     assert "| lstm-infer@cpu |" in printed
 
 
-def test_no_process_is_timed_that_compiled(script, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    told = []
-    heard = script.Contender._heard
-
-    def listen(contender):
-        told.append(heard(contender))
-        return told[-1]
-
-    monkeypatch.setattr(script.Contender, "_heard", listen)
-    for _ in range(2):
-        script.Contender("lstm-train@cpu", script.OURS, "float32", 1).end()
-    starts = [line for line in told if "compiled" in line]
-    assert [line["compiled"] > 0 for line in starts] == [True, False, False]
-
-
 def test_twins_that_differ_are_not_timed(script, monkeypatch):
     monkeypatch.setitem(script.TOLERANCE, "float32", 0.0)
     with pytest.raises(SystemExit, match="not timed"):

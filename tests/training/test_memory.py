@@ -1,0 +1,54 @@
+"""That freed memory stays: seen in page faults, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# XLA's scratch memory and its result, 64 MB each, which small pages are faulted in for one by one.
+PROGRAM = """
+import resource
+import jax
+from jax_avemo.training.memory import keep_freed_memory
+SETUP
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+x = jax.numpy.arange(2**24, dtype="float32")
+double = jax.jit(lambda x: jax.numpy.cumsum(x[::-1])[::-1] * 2)
+for _ in range(4):
+    before = faults()
+    jax.block_until_ready(double(x))
+print(faults() - before)
+"""
+FEW = 1000
+"""Page faults, of the 16384 that 64 MB are."""
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def faults(setup: str) -> int:
+    """Page faults of a computation that was done before."""
+    program = PROGRAM.replace("SETUP", setup)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return int(ran.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a matter of glibc")
+def test_what_a_computation_frees_is_kept_for_the_next(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert faults("keep_freed_memory()") < FEW
+    if "[always]" not in HUGE_PAGES.read_text():
+        assert faults("") > FEW
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a matter of glibc")
+def test_memory_is_not_kept_beside_an_accelerator(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    elsewhere = """
+from jax_avemo import config
+config.accelerator_present = lambda: True
+keep_freed_memory()
+"""
+    if "[always]" not in HUGE_PAGES.read_text():
+        assert faults(elsewhere) > FEW

@@ -178,10 +178,7 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
 
     print(
         write_report(
-            args.folder,
-            data_dir=args.data_dir,
-            faces=args.faces,
-            attention=not args.no_attention,
+            args.folder, data_dir=args.data_dir, faces=args.faces, attention=not args.no_attention
         )
     )
 

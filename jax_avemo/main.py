@@ -264,12 +264,12 @@ def train_run(config: ConfigDict, run: Path) -> None:
     from jax_avemo.training.memory import keep_freed_memory
     from jax_avemo.training.programs import keep_compiled_programs
 
+    keep_freed_memory()
     hosts.check_same(settings.to_dict(config) | {"--workdir": str(run)})
     hosts.from_first(lambda: claim_run(run, config))
     hosts.from_first(lambda: ensure_clips(config))
     clips = read_clips(settings.data_dir(config))
     keep_compiled_programs(config.train.compilation_cache)
-    keep_freed_memory()
     split = split_clips(
         clips.labels,
         protocol=config.split.protocol,

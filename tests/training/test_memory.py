@@ -52,3 +52,33 @@ keep_freed_memory()
 """
     if "[always]" not in HUGE_PAGES.read_text():
         assert faults(elsewhere) > FEW
+
+
+COMMANDS = """
+import sys
+from jax._src import xla_bridge
+from jax_avemo import cli, main
+from jax_avemo.training import memory
+class Called(BaseException):
+    pass
+def called():
+    raise Called
+memory.keep_freed_memory = called
+for function, words in (
+    (main.main, ["--config=configs/decoupled.py:tiny", "--workdir", sys.argv[1]]),
+    (cli.main, ["train", "--config=configs/decoupled.py:tiny", "--workdir", sys.argv[1]]),
+    (cli.main, ["evaluate", sys.argv[1]]),
+    (cli.main, ["predict", "--run", sys.argv[1], "film.mp4"]),
+):
+    try:
+        function(words)
+    except Called:
+        print(xla_bridge.backends_are_initialized())
+"""
+
+
+def test_training_evaluation_and_prediction_ask_for_it_before_jax_computes(tmp_path):
+    command = [sys.executable, "-c", COMMANDS, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["False"] * 4

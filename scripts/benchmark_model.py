@@ -22,8 +22,8 @@ medians, and PyTorch's time over ours within one turn: median (lower to upper qu
 are ahead. `of peak` is the share of the largest matrix product's speed, measured by both frameworks
 in this call, with a training step counted as three forward passes. On a CPU ours keeps freed
 memory, as training, `avemo evaluate` and `avemo predict` do (`jax_avemo.training.memory`). `peak
-MB` is what a contender's process needed above its imports (on a GPU: of the GPU's memory), for
-PyTorch with compilation; `grown` what was added after the fifth call. `others had` is the share of
+MB` is what a contender's process needed above its imports (on a GPU: of the GPU's memory), with
+what it compiled; `grown` what was added after the fifth call. `others had` is the share of
 the machine that other processes took meanwhile: a turn with more than 5 % is taken again, up to
 four times as many turns, and the quietest count. Needs the extra `bench`.
 """

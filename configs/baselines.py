@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jax_avemo.config import AUTO, make_config
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 
 PLAIN = {"model.decouple": False, "train.decorrelate": False}
 

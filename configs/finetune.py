@@ -19,7 +19,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jax_avemo.config import AUTO, make_config
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 
 _GENTLY: dict[str, Any] = {"train.learning_rate": 3e-4, "train.epochs": 30}
 KINDS: dict[str, dict[str, Any]] = {

@@ -7,23 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from jax_avemo import __version__, cluster
-from jax_avemo.arguments import Parser, natural
-from jax_avemo.errors import UserError
-from jax_avemo.fields import CORPORA
-from jax_avemo.main import (
+from jax_avemo import __version__
+from jax_avemo.command_line import (
+    Parser,
     add_config_arguments,
-    announce,
-    clips_of_another,
     guarded,
-    own_run,
+    natural,
     read_config,
-    table,
-    tell,
     together,
-    train_run,
 )
-from jax_avemo.progress import say
+from jax_avemo.config_fields import CORPORA
+from jax_avemo.experiment import announce, clips_of_another, own_run, tell, train_run
+from jax_avemo.runtime import cluster
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.progress import say
 
 Work = Callable[[argparse.Namespace, list[str]], None]
 
@@ -63,7 +60,7 @@ def _prepare(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _demo(args: argparse.Namespace, rest: list[str]) -> None:
-    from jax_avemo.demo.corpus import write_corpus
+    from jax_avemo.synthetic.corpus import write_corpus
 
     write_corpus(
         args.directory,
@@ -88,9 +85,10 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _evaluate(args: argparse.Namespace, rest: list[str]) -> None:
-    from jax_avemo.evaluation.card import write_card
-    from jax_avemo.evaluation.evaluate import evaluate_robustness, evaluate_run
-    from jax_avemo.training.memory import keep_freed_memory
+    from jax_avemo.evaluation.evaluator import evaluate_robustness, evaluate_run
+    from jax_avemo.evaluation.model_card import write_card
+    from jax_avemo.evaluation.results_table import table
+    from jax_avemo.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     if args.corpus:
@@ -137,10 +135,10 @@ def _serve(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
-    from jax_avemo import crossval, crossval_record
+    from jax_avemo.crossval import crossval_record, runner
 
     configs = [read_config(argparse.Namespace(config=spec), rest) for spec in args.config]
-    cells = crossval.make_cells(
+    cells = runner.make_cells(
         configs,
         folds=args.folds,
         seeds=args.seeds,
@@ -148,7 +146,7 @@ def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
         only_folds=args.only_fold or (),
     )
     say(f"{len(cells)} cells in {args.workdir}; start the same command again to go on or to help")
-    crossval.run_cells(cells, args.workdir)
+    runner.run_cells(cells, args.workdir)
     command = crossval_record.command_of(
         args.config,
         folds=args.folds,
@@ -164,7 +162,7 @@ def _crossval(args: argparse.Namespace, rest: list[str]) -> None:
 
 def _evaluate_elsewhere(args: argparse.Namespace) -> None:
     from jax_avemo.evaluation import cross_corpus
-    from jax_avemo.evaluation.trained import load_run
+    from jax_avemo.evaluation.trained_network import load_run
 
     with own_run(args.run):
         trained = load_run(args.run)
@@ -193,9 +191,9 @@ def _doctor(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _predict(args: argparse.Namespace, rest: list[str]) -> None:
-    from jax_avemo.inference.files import as_json_line, predict_files, summary
     from jax_avemo.inference.predict import load
-    from jax_avemo.training.memory import keep_freed_memory
+    from jax_avemo.inference.prediction_files import as_json_line, predict_files, summary
+    from jax_avemo.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
     model = load(args.run)

@@ -1,53 +1,27 @@
 """How a config comes about: the fields' defaults, a size, a config file, a command line.
 
-`jax_avemo.fields` lists the settings. A size (`tiny`, `cpu`, `full`) replaces some defaults, a
-config file replaces a few more, and `--config.a.b=value` replaces what the user likes. The result
+`config_fields` lists the settings. A size (`tiny`, `cpu`, `full`) replaces some defaults, a config
+file replaces a few more, and `--config.a.b=value` replaces what the user likes. The result
 is a *locked* ConfigDict: a misspelt field is an error, never a new field.
 """
 
 import ast
 import difflib
 import importlib.util
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jax_avemo.errors import UserError
-from jax_avemo.fields import FIELDS, SIZES, Field
+from jax_avemo.config_fields import FIELDS, SIZES, Field
+from jax_avemo.runtime.accelerators import accelerator_present
+from jax_avemo.runtime.errors import UserError
 
 AUTO = "auto"
 
 _DEFAULT_FOLDS = {"demo": 3, "ravdess": 6, "ravdess_song": 6}
 _SENTENCE_GROUPS = {"demo": 2, "ravdess": 2, "ravdess_song": 2}
-
-
-def accelerator_present() -> bool:
-    """Whether JAX would find a GPU or TPU here, told without importing JAX (which takes a second
-    and must not start before several hosts have found each other)."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms:
-        return any(name not in {"", "cpu"} for name in platforms.split(","))
-
-    def installed(*modules: str) -> bool:
-        return any(importlib.util.find_spec(module) for module in modules)
-
-    gpu = any(Path("/dev").glob("nvidia[0-9]*")) and installed(
-        "jax_cuda12_plugin", "jax_cuda13_plugin"
-    )
-    rocm = Path("/dev/kfd").exists() and installed("jax_rocm60_plugin", "jax_rocm7_plugin")
-    return gpu or rocm or tpu_present()
-
-
-def tpu_present() -> bool:
-    """Whether JAX would find a TPU here, told likewise."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    if platforms and "tpu" not in platforms.split(","):
-        return False
-    there = any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists()
-    return importlib.util.find_spec("libtpu") is not None and there
 
 
 def make_config(

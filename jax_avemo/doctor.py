@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jax_avemo import __version__
-from jax_avemo.config import accelerator_present
 from jax_avemo.diagnosis import (
     DECODERS,
     ENCODERS,
@@ -28,6 +27,7 @@ from jax_avemo.diagnosis import (
     opencv_wheels,
     requirement_findings,
 )
+from jax_avemo.runtime.accelerators import accelerator_present
 
 _MEMORY_BYTES = 4 << 30
 _DISK_BYTES = 3 << 30
@@ -140,7 +140,7 @@ def _faces() -> list[Finding]:
         import cv2
         import numpy as np
 
-        from jax_avemo.media.faces import FaceDetector
+        from jax_avemo.media.faces.main_face import FaceDetector
     except ImportError as error:
         return [Finding("faces", "bad", f"cv2 does not load: {first_line(error)}", mend)]
     if not hasattr(cv2, "triangleRasterize"):
@@ -170,7 +170,7 @@ def _codecs() -> list[Finding]:
 
 def decoded_seconds(path: str) -> bytes:
     """In the sandbox: read a film whole, and say how long it is."""
-    from jax_avemo.media.decode import read_media
+    from jax_avemo.media.decoding.decode import read_media
 
     media = read_media(Path(path), frames_per_second=5.0)
     frames = sum(1 for _ in media.frames)

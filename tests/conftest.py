@@ -14,9 +14,10 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 import pytest  # noqa: E402
+import support.shape_checks  # noqa: E402, F401
 from jaxtyping import install_import_hook  # noqa: E402
 
-install_import_hook("jax_avemo", "shape_checks.typechecker")
+install_import_hook("jax_avemo", "support.shape_checks.typechecker")
 
 
 def pytest_configure(config: pytest.Config) -> None:

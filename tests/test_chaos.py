@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from main_job import command, experiment, fingerprint
+from support.main_job import command, experiment, fingerprint
 
 from jax_avemo.data.clip import clip_to_bytes
 from jax_avemo.data.clips.clips_dataset_builder import read_clips

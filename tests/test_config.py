@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jax_avemo import config as settings
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_avemo import cli, main
-from jax_avemo.demo.corpus import write_corpus
-from jax_avemo.files import write_json
-from jax_avemo.training import checkpoint
-from jax_avemo.training.metrics_log import MetricsLog
+from jax_avemo import cli, command_line
+from jax_avemo.runtime.files import write_json
+from jax_avemo.synthetic.corpus import write_corpus
+from jax_avemo.training import checkpoints
+from jax_avemo.training.metric_writer import MetricsLog
 
 pytestmark = pytest.mark.slow
 CORPUS = ["--actors", "1", "--workers", "1"]
@@ -96,19 +96,19 @@ def test_a_checkpoint_that_finds_no_room_costs_no_other(disk, capfd):
 
     def save(step: int):
         def work() -> None:
-            manager = checkpoint.open_checkpoints(place)
-            checkpoint.save(manager, step, state, {"step": step}, 0.1 * step)
-            checkpoint.finish(manager)
+            manager = checkpoints.open_checkpoints(place)
+            checkpoints.save(manager, step, state, {"step": step}, 0.1 * step)
+            checkpoints.finish(manager)
             manager.close()
 
-        return lambda: main.guarded(work)
+        return lambda: command_line.guarded(work)
 
     assert save(1)() == 0
     refused(save(2), place, capfd)
     disk(64 << 10)
-    manager = checkpoint.open_checkpoints(place)
+    manager = checkpoints.open_checkpoints(place)
     assert list(manager.all_steps()) == [1]
-    restored = checkpoint.restore_latest(manager, state)
+    restored = checkpoints.restore_latest(manager, state)
     np.testing.assert_array_equal(restored["weights"], state["weights"])
     manager.close()
     assert save(2)() == 0
@@ -119,7 +119,11 @@ def test_logs_and_results_keep_what_they_had(disk, capfd):
     write_json(place / "results.json", {"uar": 0.5})
     before = (place / "results.json").read_bytes()
     larger = {"predictions": list(range(50_000))}
-    refused(lambda: main.guarded(lambda: write_json(place / "results.json", larger)), place, capfd)
+    refused(
+        lambda: command_line.guarded(lambda: write_json(place / "results.json", larger)),
+        place,
+        capfd,
+    )
     assert (place / "results.json").read_bytes() == before
     assert [path.name for path in place.iterdir()] == ["results.json"]
 
@@ -128,7 +132,7 @@ def test_logs_and_results_keep_what_they_had(disk, capfd):
             for step in range(5000):
                 opened.write(step, "train", {"loss": 1.0})
 
-    refused(lambda: main.guarded(log), place, capfd)
+    refused(lambda: command_line.guarded(log), place, capfd)
     disk(640)
     with MetricsLog(place / "metrics.jsonl", keep_through=9) as opened:
         opened.write(10, "train", {"loss": 1.0})

@@ -4,14 +4,14 @@ import random
 from pathlib import Path
 
 import pytest
-from main_job import CONFIGS, TINY
+from support.main_job import CONFIGS, TINY
 
-from jax_avemo import cli, main
+from jax_avemo import cli, experiment, main
+from jax_avemo.config_fields import FIELDS
 from jax_avemo.data import prepare
-from jax_avemo.demo import corpus
-from jax_avemo.errors import UserError
-from jax_avemo.evaluation import evaluate
-from jax_avemo.fields import FIELDS
+from jax_avemo.evaluation import evaluator
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.synthetic import corpus
 
 NASTY = [
     *(
@@ -69,14 +69,14 @@ def place(tmp_path, monkeypatch):
         raise UserError("the work would begin here")
 
     def train_run(config, run):
-        main.claim_run(run, config)
+        experiment.claim_run(run, config)
         reached()
 
-    monkeypatch.setattr(main, "train_run", train_run)
+    monkeypatch.setattr(experiment, "train_run", train_run)
     monkeypatch.setattr(cli, "train_run", train_run)
     monkeypatch.setattr(corpus, "locked", reached)
     monkeypatch.setattr(prepare, "locked", reached)
-    monkeypatch.setattr(evaluate, "read_clips", reached)
+    monkeypatch.setattr(evaluator, "read_clips", reached)
     return tmp_path
 
 

@@ -12,16 +12,17 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from main_job import CONFIGS, TINY, command, experiment, fingerprint
-from media_files import face_takes, tone, write_media
+from support.main_job import CONFIGS, TINY, command, experiment, fingerprint
+from support.media_files import face_takes, tone, write_media
 
-from jax_avemo import cli, main
+from jax_avemo import cli, command_line, main
 from jax_avemo import config as settings
-from jax_avemo.errors import UserError
+from jax_avemo import experiment as library
 from jax_avemo.evaluation.cross_corpus import to_text
-from jax_avemo.evaluation.evaluate import load_finished
-from jax_avemo.files import locked
-from jax_avemo.training import checkpoint
+from jax_avemo.evaluation.evaluator import load_finished
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import locked
+from jax_avemo.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_a_run_is_measured_on_another_corpus_by_one_flag(home, tmp_path, monkeyp
     shutil.rmtree(tmp_path / "media")
     assert "on crema_d: 4 clips of 2 subjects" in to_text(results, Path("runs/whole"))
     config = settings.make_config("x", "tiny")
-    clips = main.clips_of_another(config, "crema_d", None, Path("data/crema"))
+    clips = library.clips_of_another(config, "crema_d", None, Path("data/crema"))
     assert len(clips) == 4  # prepared clips need no media
     assert cli.main([*elsewhere[:3], "demo"]) == 1
     assert "was trained on demo: without --corpus" in one_line(capsys)
@@ -170,8 +171,8 @@ def test_a_second_process_on_a_run_is_refused(home, monkeypatch, capsys, command
 def test_evaluate_refuses_a_damaged_checkpoint_and_names_the_whole_one(home, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(home / "runs/whole/checkpoints", run / "checkpoints")
-    manager = checkpoint.open_checkpoints(run, read_only=True)
-    best, steps = checkpoint.best_step(manager, run), manager.all_steps()
+    manager = checkpoints.open_checkpoints(run, read_only=True)
+    best, steps = checkpoints.best_step(manager, run), manager.all_steps()
     manager.close()
     for step in steps:  # as after a run whose best is its last: two whole ones
         if step != best:
@@ -195,7 +196,7 @@ def test_a_network_without_identity_goes_on_whatever_the_coupling(tmp_path):
     fused = {"model.decouple": False}
 
     def claim(changes, name="fused"):
-        main.claim_run(tmp_path / name, settings.make_config("x", "tiny", changes))
+        library.claim_run(tmp_path / name, settings.make_config("x", "tiny", changes))
 
     for name, start in (("fused", fused), ("decoupled", {})):
         (tmp_path / name).mkdir()
@@ -211,7 +212,7 @@ def test_a_network_without_identity_goes_on_whatever_the_coupling(tmp_path):
 def test_damaged_small_files_of_a_run_are_one_line_or_made_again(home, tmp_path, capsys):
     config = settings.load_config(f"{CONFIGS}/tiny.py")
     (tmp_path / "config.json").write_text('{"seed": 0')
-    assert main.guarded(lambda: main.claim_run(tmp_path, config)) == 1
+    assert command_line.guarded(lambda: library.claim_run(tmp_path, config)) == 1
     assert "config.json is damaged" in one_line(capsys)
     shutil.copytree(home / "runs/whole/checkpoints", tmp_path / "checkpoints")
     whole = (home / "runs/whole/results.json").read_bytes()

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from jax_avemo import config as settings
-from jax_avemo.corpora.manifest import scan_manifest
 from jax_avemo.data import preview
 from jax_avemo.data.clip import ClipOptions
+from jax_avemo.data.corpora.manifest import scan_manifest
 from jax_avemo.data.prepare import prepare
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(
@@ -20,7 +20,7 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "
 RUNNERS = {"eval", "exec", "compile", "__import__"}
 EXCEPTIONS = {
     # An experiment's config file is a program, and said so; scripts read it likewise.
-    "exec_module": {"jax_avemo/config.py", "scripts/evidence.py"},
+    "exec_module": {"jax_avemo/config.py", "scripts/experiments/evidence.py"},
     "recv": {"jax_avemo/media/sandbox.py"},  # of workers from their parent; never the other way
 }
 """Calls that may stand in these files alone."""

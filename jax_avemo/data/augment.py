@@ -19,7 +19,7 @@ LONGEST_SILENCE_SECONDS = 0.4
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Strengths; see the `augment` fields of `jax_avemo.fields`."""
+    """Strengths; see the `augment` fields of `jax_avemo.config_fields`."""
 
     flip: float
     colour: float

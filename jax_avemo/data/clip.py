@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from jax_avemo.errors import UserError
-from jax_avemo.media.container import MediaError
-from jax_avemo.media.decode import read_media
-from jax_avemo.media.faces import FACE_FALLBACKS, FaceDetector, FaceTrack, track_and_crop
+from jax_avemo.media.decoding.container import MediaError
+from jax_avemo.media.decoding.decode import read_media
+from jax_avemo.media.faces.main_face import FACE_FALLBACKS, FaceDetector, FaceTrack, track_and_crop
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels, Recording
 
 _MAGIC = b"AVCLIP1\n"

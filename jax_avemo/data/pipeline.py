@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from jax_avemo.data import augment
 from jax_avemo.data.augment import AugmentOptions
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, UNKNOWN, Batch, Clip
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from jax_avemo.corpora import Scan, scan_corpus
-from jax_avemo.corpora.scan import with_modalities
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
+from jax_avemo.data.corpora import Scan, scan_corpus
+from jax_avemo.data.corpora.scan import with_modalities
 from jax_avemo.data.summary import (
     SUMMARY_NAME,
     ClipFigures,
@@ -31,12 +31,12 @@ from jax_avemo.data.summary import (
     to_text,
     unlike_published,
 )
-from jax_avemo.errors import UserError
-from jax_avemo.files import locked, write_atomic, write_json
-from jax_avemo.media.archives import ArchiveError, file_state, locate, unpack
-from jax_avemo.media.faces import FaceDetector
+from jax_avemo.media.decoding.archives import ArchiveError, file_state, locate, unpack
+from jax_avemo.media.faces.main_face import FaceDetector
 from jax_avemo.media.sandbox import run_isolated
-from jax_avemo.progress import Progress
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import locked, write_atomic, write_json
+from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Clip, Recording
 
 REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"

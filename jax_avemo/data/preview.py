@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 from jax_avemo.data.clip import decode_jpeg
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
-from jax_avemo.files import write_atomic
-from jax_avemo.progress import Progress
+from jax_avemo.runtime.files import write_atomic
+from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Clip
 
 PREVIEW_NAME = "preview"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int16
 
-from jax_avemo.corpora.scan import Facts
-from jax_avemo.errors import UserError
+from jax_avemo.data.corpora.scan import Facts
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
 SUMMARY_NAME = "summary.json"

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Int16
 
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
-from jax_avemo.media.blazeface import FaceDetector
-from jax_avemo.media.container import MediaError, TimedFrame
-from jax_avemo.media.crops import FaceTrack
-from jax_avemo.media.faces import MIN_FOUND
-from jax_avemo.media.stream import SoundPiece, stream_media
-from jax_avemo.media.tracks import FaceFollowers
+from jax_avemo.media.decoding.container import MediaError, TimedFrame
+from jax_avemo.media.decoding.stream import SoundPiece, stream_media
+from jax_avemo.media.faces.blazeface import FaceDetector
+from jax_avemo.media.faces.crops import FaceTrack
+from jax_avemo.media.faces.face_tracks import FaceFollowers
+from jax_avemo.media.faces.main_face import MIN_FOUND
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels
 
 SILENCE_DECIBELS = -55.0

@@ -10,13 +10,14 @@ from typing import Any
 
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.pipeline import check_stored
-from jax_avemo.errors import UserError
 from jax_avemo.evaluation import leakage
-from jax_avemo.evaluation.evaluate import figures, labels_of, make_predict, write_predictions
+from jax_avemo.evaluation.evaluator import figures, labels_of, make_predict, write_predictions
 from jax_avemo.evaluation.provenance import provenance
-from jax_avemo.evaluation.trained import load_run
-from jax_avemo.files import write_json
-from jax_avemo.training import build, devices
+from jax_avemo.evaluation.trained_network import load_run
+from jax_avemo.runtime import devices
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import write_json
+from jax_avemo.training import build
 
 BALANCED_RECORD = "results-balanced.json"
 PARTS = ("unseen", "same_people")

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
 from jax_avemo.evaluation.metrics import expected_calibration_error
-from jax_avemo.files import write_json
+from jax_avemo.runtime.files import write_json
 from jax_avemo.schema import Batch
 
 CALIBRATION_FILE = "calibration.json"

@@ -11,13 +11,14 @@ from jaxtyping import Float, Int
 
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource
 from jax_avemo.data.pipeline import LabelIndex, check_stored
-from jax_avemo.errors import UserError
-from jax_avemo.evaluation.evaluate import figures, make_predict, write_predictions
+from jax_avemo.evaluation.evaluator import figures, make_predict, write_predictions
 from jax_avemo.evaluation.provenance import provenance
-from jax_avemo.evaluation.trained import Trained
-from jax_avemo.files import write_json
+from jax_avemo.evaluation.trained_network import Trained
+from jax_avemo.runtime import devices
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import write_json
 from jax_avemo.schema import UNKNOWN, shared_emotion
-from jax_avemo.training import build, devices
+from jax_avemo.training import build
 
 PART = "cross_corpus"
 """The name of these figures among a result's metrics."""

@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from jax_avemo.evaluation import probes
-from jax_avemo.evaluation.trained import Trained
+from jax_avemo.evaluation.trained_network import Trained
 from jax_avemo.models.avemo import AVEmo
-from jax_avemo.progress import Progress
+from jax_avemo.runtime import multihost
+from jax_avemo.runtime.compilation import PROGRAMS_KEPT
+from jax_avemo.runtime.devices import data_mesh, replicated
+from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Labels
-from jax_avemo.training import hosts
-from jax_avemo.training.devices import data_mesh, replicated
-from jax_avemo.training.programs import PROGRAMS_KEPT
-from jax_avemo.training.state import example_batch, network_init
+from jax_avemo.training.train_state import example_batch, network_init
 
 EMBEDDINGS = ("z", "z_e", "z_i")
 TARGETS = ("identity", "emotion")
@@ -67,7 +67,7 @@ def measure(
     }
     total = sum(len(x) * len(TARGETS) * len(kinds) for x, kinds in asked.values())
     report: dict[str, Any] = {}
-    with Progress(total, "probing", unit="probes", shown=hosts.is_first()) as progress:
+    with Progress(total, "probing", unit="probes", shown=multihost.is_first()) as progress:
         for name, (embeddings, kinds) in asked.items():
             found = probes.leakage(
                 embeddings,

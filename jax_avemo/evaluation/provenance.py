@@ -12,8 +12,8 @@ import jax
 from jax_avemo import __version__
 from jax_avemo import config as settings
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource
-from jax_avemo.evaluation.trained import Trained
-from jax_avemo.training import devices
+from jax_avemo.evaluation.trained_network import Trained
+from jax_avemo.runtime import devices
 
 RESULTS_SCHEMA_VERSION = 2
 

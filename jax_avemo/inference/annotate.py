@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from jax_avemo.files import atomic_path
 from jax_avemo.inference.timeline import Judgement, Prediction, caption, spans
-from jax_avemo.media.container import MediaError, audio_stream, opened
+from jax_avemo.media.decoding.container import MediaError, audio_stream, opened
+from jax_avemo.media.decoding.stream import stream_media
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
-from jax_avemo.media.stream import stream_media
+from jax_avemo.runtime.files import atomic_path
 
 _FRAMES_PER_SECOND = 25.0
 _CHART_SECONDS = 12.0

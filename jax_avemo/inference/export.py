@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_avemo.errors import UserError
 from jax_avemo.evaluation.calibration import read_temperatures
-from jax_avemo.evaluation.trained import Trained, load_run
-from jax_avemo.files import atomic_path, write_json
+from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.network import INPUTS, make_network
-from jax_avemo.inference.onnx_file import OPSET, run_onnx, to_onnx
+from jax_avemo.inference.onnx_export import OPSET, run_onnx, to_onnx
 from jax_avemo.inference.timeline import APPARENT, SYNTHETIC_WARNING
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import atomic_path, write_json
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
-from jax_avemo.training.state import example_batch
+from jax_avemo.training.train_state import example_batch
 
 EXPORT_SCHEMA_VERSION = 1
 FORMATS = ("stablehlo", "onnx")

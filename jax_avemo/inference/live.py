@@ -8,8 +8,8 @@ from jaxtyping import Float, Int16, UInt8
 from jax_avemo.data.windows import Window, WindowMaker
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.timeline import Judgement
-from jax_avemo.media.container import TimedFrame
-from jax_avemo.media.stream import SoundPiece
+from jax_avemo.media.decoding.container import TimedFrame
+from jax_avemo.media.decoding.stream import SoundPiece
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 

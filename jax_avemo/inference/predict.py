@@ -31,19 +31,19 @@ from jax_avemo.data.windows import (
     film_windows,
     window_from_bytes,
 )
-from jax_avemo.errors import UserError
 from jax_avemo.evaluation.calibration import read_temperatures
-from jax_avemo.evaluation.trained import Trained, load_run
+from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.live import Live, as_int16
 from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
-from jax_avemo.media.container import MediaError, TimedFrame
+from jax_avemo.media.decoding.container import MediaError, TimedFrame
+from jax_avemo.media.decoding.stream import MAX_SECONDS, SoundPiece
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
-from jax_avemo.media.stream import MAX_SECONDS, SoundPiece
+from jax_avemo.runtime.compilation import kept_trace
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
-from jax_avemo.training.programs import kept_trace
 
 DEFAULT_HOP_SECONDS = 1.0
 DEFAULT_MAX_FACES = 4

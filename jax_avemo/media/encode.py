@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jax_avemo.files import atomic_path
+from jax_avemo.runtime.files import atomic_path
 
 
 def write_video(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
 
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _READY, _VALUE, _ERROR, _END = b"R", b"V", b"E", b"."

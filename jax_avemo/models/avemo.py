@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jax_avemo.errors import UserError
-from jax_avemo.models.alignment import align, step_times
-from jax_avemo.models.attention import AttentivePooling, StepAttention, masked_mean
-from jax_avemo.models.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
-from jax_avemo.models.decoupling import Adversary, LinearErasure, TaskEncoder, gradient_reversal
-from jax_avemo.models.dual_lstm import DualLSTM
 from jax_avemo.models.front_ends import FrontEnds, Sequence
+from jax_avemo.models.fusion.alignment import align, step_times
+from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
+from jax_avemo.models.heads import Adversary, LinearErasure, TaskEncoder, gradient_reversal
+from jax_avemo.models.layers.attention import AttentivePooling, StepAttention, masked_mean
+from jax_avemo.models.lstm.dual_lstm import DualLSTM
+from jax_avemo.models.lstm.sequence_lstm import ConcatenatedLSTM, SequenceLSTM
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
-from jax_avemo.models.sequence_lstm import ConcatenatedLSTM, SequenceLSTM
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 FUSIONS = {"dual_lstm": DualLSTM, "lstm_concat": ConcatenatedLSTM}

@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, DTypeLike, Float
 
-from jax_avemo.errors import UserError
-from jax_avemo.models.audio_cnn import AudioNetwork
-from jax_avemo.models.pixels import scale_pixels
-from jax_avemo.models.resnext import AttentionPlace, ResNeXt
-from jax_avemo.models.spectral import SpectralFrontEnd
+from jax_avemo.models.audio.audio_cnn import AudioNetwork
+from jax_avemo.models.audio.spectral import SpectralFrontEnd
+from jax_avemo.models.video.pixels import scale_pixels
+from jax_avemo.models.video.resnext import AttentionPlace, ResNeXt
+from jax_avemo.runtime.errors import UserError
 
 
 class Sequence(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jax_avemo.report import figures, html
-from jax_avemo.report.attention import Looked
+from jax_avemo.report.attention_maps import Looked
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 _METRICS = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jax_avemo.errors import UserError
-from jax_avemo.files import write_atomic
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import write_atomic
 
 REPORT_NAME = "report.html"
 
@@ -48,7 +48,7 @@ def write_report(
         )
     looked = []
     if attention:
-        from jax_avemo.report.attention import look
+        from jax_avemo.report.attention_maps import look
 
         shown = results["synthetic"] if faces is None else faces
         looked = look(folder, data_dir)

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.data.pipeline import InputOptions
 from jax_avemo.models.avemo import AVEmo
-from jax_avemo.objectives.balancing import BALANCERS, Balancer
-from jax_avemo.training.step import EMOTION, IDENTITY, Objective
+from jax_avemo.objectives.loss_balancing import BALANCERS, Balancer
+from jax_avemo.training.train_step import EMOTION, IDENTITY, Objective
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jax_avemo.data.pipeline import LabelIndex
-from jax_avemo.objectives.erasure import discriminant_head, erasing_projection
+from jax_avemo.erasure.fit import discriminant_head, erasing_projection
+from jax_avemo.runtime import multihost
 from jax_avemo.schema import Labels
-from jax_avemo.training import hosts
-from jax_avemo.training.state import evaluated_variables
-from jax_avemo.training.step import TrainState
+from jax_avemo.training.train_state import evaluated_variables
+from jax_avemo.training.train_step import TrainState
 
 Embed = Callable[[Any], Mapping[str, Float[np.ndarray, "N D"]]]
 """Variables of the network -> z_e and z_i of its training clips, not varied."""
@@ -48,7 +48,7 @@ def with_fitted_erasure(
     }
     for name, (layer, head) in SIDES.items():
         fit = functools.partial(_fit, embedded[name][known], *asked[name], params[head])
-        found = hosts.from_first(fit)
+        found = multihost.from_first(fit)
         stats[layer] = _placed(found, stats[layer])
         params[head] = _placed(found, params[head])
     return state.replace(batch_stats=stats, average_params=params)

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 
 _STATIC = Path(__file__).parent / "static"
 _HEADERS = {

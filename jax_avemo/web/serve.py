@@ -7,9 +7,9 @@ from pathlib import Path
 
 import uvicorn
 
-from jax_avemo.errors import UserError
-from jax_avemo.progress import say
-from jax_avemo.web.analyst import RunAnalyst
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.progress import say
+from jax_avemo.web.analysis import RunAnalyst
 from jax_avemo.web.app import ServerLimits, make_app
 
 DEFAULT_PORT = 8765

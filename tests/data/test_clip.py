@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from media_files import face_takes, tone, write_media
+from support.media_files import face_takes, tone, write_media
 
 from jax_avemo.data.clip import (
     ClipOptions,
@@ -12,8 +12,8 @@ from jax_avemo.data.clip import (
     encode_jpeg,
     make_clip,
 )
-from jax_avemo.errors import UserError
-from jax_avemo.media.container import MediaError
+from jax_avemo.media.decoding.container import MediaError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels, Recording
 
 OPTIONS = ClipOptions(frame_size=64, frames_per_second=5, max_seconds=10)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from media_files import face_picture, face_takes, tone, write_media
+from support.media_files import face_picture, face_takes, tone, write_media
 
 from jax_avemo.data import prepare as module
 from jax_avemo.data.clip import ClipOptions

@@ -14,7 +14,7 @@ from jax_avemo.data.pipeline import (
     make_example,
     training_batches,
 )
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
 OPTIONS = InputOptions(frame_size=16, frames=3, audio_seconds=1.0)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_files import face_takes, tone, write_media
+from support.media_files import face_takes, tone, write_media
 
 from jax_avemo.data import prepare as module
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, make_clip
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.prepare import is_prepared, prepare
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip
 
 OPTIONS = ClipOptions(frame_size=48, frames_per_second=5, max_seconds=10)

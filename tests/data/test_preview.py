@@ -5,7 +5,7 @@ import pytest
 from jax_avemo.data.clip import ClipOptions, encode_jpeg
 from jax_avemo.data.clips.clips_dataset_builder import write_clips
 from jax_avemo.data.preview import contact_sheet, write_previews
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
 OPTIONS = ClipOptions(frame_size=32, frames_per_second=5, max_seconds=10)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from jax_avemo.corpora.scan import Facts
+from jax_avemo.data.corpora.scan import Facts
 from jax_avemo.data.summary import (
     Reject,
     Summary,
@@ -17,7 +17,7 @@ from jax_avemo.data.summary import (
     to_text,
     unlike_published,
 )
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
 

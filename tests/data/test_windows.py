@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from media_files import face_picture, face_takes, tone, write_media
+from support.media_files import face_picture, face_takes, tone, write_media
 
 from jax_avemo.data.clip import ClipOptions, make_clip
 from jax_avemo.data.pipeline import InputOptions, LabelIndex, make_example
@@ -17,8 +17,8 @@ from jax_avemo.data.windows import (
     window_from_bytes,
     window_to_bytes,
 )
-from jax_avemo.media.container import MediaError, TimedFrame
-from jax_avemo.media.stream import SoundPiece
+from jax_avemo.media.decoding.container import MediaError, TimedFrame
+from jax_avemo.media.decoding.stream import SoundPiece
 from jax_avemo.schema import Labels, Recording
 
 CLIP = ClipOptions(frame_size=48, frames_per_second=5.0, max_seconds=3600)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from jax_avemo import config as settings
-from jax_avemo.corpora import crema_d, enterface05
 from jax_avemo.data.clips.clips_dataset_builder import write_clips
-from jax_avemo.errors import UserError
+from jax_avemo.data.corpora import crema_d, enterface05
 from jax_avemo.evaluation.cross_corpus import check_another, restrict, shared_emotions
-from jax_avemo.main import clips_of_another
+from jax_avemo.experiment import clips_of_another
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import RAVDESS_EMOTIONS, Clip, Labels, shared_emotion
 
 SIX = ("happy", "sad", "angry", "fearful", "disgust", "surprised")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from random_run import write_run
+from support.random_run import write_run
 
 
 @pytest.fixture(scope="session")

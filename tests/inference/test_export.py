@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from jax_avemo.errors import UserError
-from jax_avemo.evaluation.trained import load_run
+from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.inference.export import export_run, random_inputs
 from jax_avemo.inference.predict import load
+from jax_avemo.runtime.errors import UserError
 
 _OTHER_PROCESS = """
 import sys

@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 import pytest
-from media_files import face_takes, tone, write_media
+from support.media_files import face_takes, tone, write_media
 
 MINUTES = 20
 _SCRIPT = """

@@ -6,21 +6,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from media_files import face_picture, face_takes, tone, write_media
-from random_run import write_run
+from support.media_files import face_picture, face_takes, tone, write_media
+from support.random_run import write_run
 
 from jax_avemo.data.clip import ClipOptions, make_clip
 from jax_avemo.data.pipeline import make_example
-from jax_avemo.errors import UserError
 from jax_avemo.evaluation.calibration import Fit, apply_temperature, write_calibration
-from jax_avemo.evaluation.trained import load_run
-from jax_avemo.inference import annotate, files, predict
+from jax_avemo.evaluation.trained_network import load_run
+from jax_avemo.inference import annotate, predict, prediction_files
 from jax_avemo.inference.predict import Model, load, newest_run
-from jax_avemo.media.decode import read_media
+from jax_avemo.media.decoding.decode import read_media
+from jax_avemo.media.decoding.stream import MAX_SECONDS
 from jax_avemo.media.sandbox import Limits
-from jax_avemo.media.stream import MAX_SECONDS
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Labels, Recording
-from jax_avemo.training.step import make_evaluation_step
+from jax_avemo.training.train_step import make_evaluation_step
 
 RATE = 12
 TEMPERATURES = {"video+audio": 2.0, "video": 3.0, "audio": 0.5}
@@ -123,7 +123,7 @@ def test_one_bad_file_never_stops_the_rest_and_every_output_carries_the_warning(
     heard = write_media(tmp_path / "heard.wav", sound=tone(2.0), audio_codec="pcm_s16le")
     out = tmp_path / "out"
     results = list(
-        files.predict_files(
+        prediction_files.predict_files(
             model, [bad, film, mute, heard], out, hop_seconds=1.0, max_faces=2, annotate=False
         )
     )
@@ -140,7 +140,7 @@ def test_one_bad_file_never_stops_the_rest_and_every_output_carries_the_warning(
     assert spoken["modalities"] == ["audio"]
     assert {w["face"] for w in spoken["windows"]} == {None}
     assert "no picture: judged by sound alone" in spoken["notes"]
-    assert any("sound: " in line for line in files.summary(results[3].prediction))
+    assert any("sound: " in line for line in prediction_files.summary(results[3].prediction))
 
 
 def test_limits_end_a_decoder_that_takes_too_much(model, film):

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jax_avemo.errors import UserError
-from jax_avemo.files import write_atomic
 from jax_avemo.media import sandbox
-from jax_avemo.media.container import MediaError
+from jax_avemo.media.decoding.container import MediaError
 from jax_avemo.media.sandbox import (
     IsolatedError,
     IsolatedWorker,
@@ -19,6 +17,8 @@ from jax_avemo.media.sandbox import (
     run_isolated,
     stream_isolated,
 )
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import write_atomic
 
 LIMITS = Limits(cpu_seconds=1, memory_bytes=2 << 30)
 

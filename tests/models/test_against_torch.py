@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_avemo.models.attention import SelfAttention
-from jax_avemo.models.audio_cnn import TemporalBlock
-from jax_avemo.models.coordinate_attention import CoordinateAttention
-from jax_avemo.models.decoupling import gradient_reversal
-from jax_avemo.models.dual_lstm import DualLSTM
-from jax_avemo.models.sequence_lstm import SequenceLSTM
+from jax_avemo.models.audio.audio_cnn import TemporalBlock
+from jax_avemo.models.heads import gradient_reversal
+from jax_avemo.models.layers.attention import SelfAttention
+from jax_avemo.models.lstm.dual_lstm import DualLSTM
+from jax_avemo.models.lstm.sequence_lstm import SequenceLSTM
+from jax_avemo.models.video.coordinate_attention import CoordinateAttention
 from jax_avemo.objectives.losses import softmax_cross_entropy
 
 torch = pytest.importorskip("torch")

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_network import MODEL, TINY, B, make_batch, pad, quick_jit, random_variables, spoil
+from support.tiny_network import MODEL, TINY, B, make_batch, pad, quick_jit, random_variables, spoil
 
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
 

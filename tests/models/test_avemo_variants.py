@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_network import (
+from support.tiny_network import (
     TINY,
     B,
     make_batch,
@@ -12,8 +12,8 @@ from tiny_network import (
     random_variables,
 )
 
-from jax_avemo.errors import UserError
 from jax_avemo.models.avemo import AVEmo
+from jax_avemo.runtime.errors import UserError
 
 
 def shapes_of(batch=None, **fields):

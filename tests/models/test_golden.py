@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_network import MODEL, make_batch, quick_jit, random_variables
+from support.tiny_network import MODEL, make_batch, quick_jit, random_variables
 
 GOLDEN = Path(__file__).parent / "golden.json"
 OUTPUTS = (
@@ -45,7 +45,7 @@ def the_method_as_written():
     """Parameters of size `full` on 16 training subjects and RAVDESS's 8 emotions, by shape."""
     from jax_avemo import config as settings
     from jax_avemo.training import build
-    from jax_avemo.training.state import example_batch
+    from jax_avemo.training.train_state import example_batch
 
     config = settings.make_config("golden", "full")
     model = build.build_model(config, 8, 16)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jax_avemo.models.alignment import align, step_times
-from jax_avemo.models.attention import SelfAttention, masked_mean, masked_softmax
-from jax_avemo.models.batch_norm import MaskedBatchNorm
-from jax_avemo.models.dual_lstm import DualLSTM
+from jax_avemo.models.fusion.alignment import align, step_times
+from jax_avemo.models.layers.attention import SelfAttention, masked_mean, masked_softmax
+from jax_avemo.models.layers.batch_norm import MaskedBatchNorm
+from jax_avemo.models.lstm.dual_lstm import DualLSTM
 
 B, T, D = 3, 5, 4
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

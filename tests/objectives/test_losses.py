@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy_reference import assert_slopes
+from support.numpy_reference import assert_slopes
 
 from jax_avemo.objectives import losses
 

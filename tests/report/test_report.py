@@ -7,15 +7,15 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from crossval_runs import EMOTIONS, probe, write_finished
+from support.crossval_runs import EMOTIONS, probe, write_finished
 
 from jax_avemo import config as settings
-from jax_avemo import crossval, crossval_record
-from jax_avemo.errors import UserError
+from jax_avemo.crossval import crossval_record, runner
 from jax_avemo.evaluation import metrics
-from jax_avemo.report import attention, figures, html, run_page
-from jax_avemo.report.attention import Looked
+from jax_avemo.report import attention_maps, figures, html, run_page
+from jax_avemo.report.attention_maps import Looked
 from jax_avemo.report.write import write_report
+from jax_avemo.runtime.errors import UserError
 
 EVIL = '<script>alert("x")</script>'
 
@@ -231,7 +231,7 @@ def test_the_surest_clips_of_different_emotions_are_looked_at():
         line("c", "sad", "sad", 0.7),
         line("d", "sad", "happy", 0.6),
     ]
-    assert [found["key"] for found in attention.choose(lines)] == ["a", "c", "d"]
+    assert [found["key"] for found in attention_maps.choose(lines)] == ["a", "c", "d"]
 
 
 def test_attention_maps_are_the_product_of_rows_and_columns():
@@ -248,11 +248,11 @@ def test_attention_maps_are_the_product_of_rows_and_columns():
             for stage, block in ((1, 2), (1, 10), (2, 10))
         }
     }
-    maps = attention._attention_maps(sown, frames=3)
+    maps = attention_maps._attention_maps(sown, frames=3)
     assert set(maps) == {"layer1", "layer2"}
     assert maps["layer1"].shape == (2, 3, 2, 4)
     np.testing.assert_allclose(maps["layer1"][0, 0], [[0.25, 1, 1, 1], [0.125, 0.5, 0.5, 0.5]])
-    assert attention._attention_maps({}, frames=3) == {}
+    assert attention_maps._attention_maps({}, frames=3) == {}
 
 
 def test_without_faces_the_maps_stand_alone():
@@ -280,7 +280,7 @@ def test_a_run_directory_becomes_one_file(tmp_path):
 def test_a_cross_validation_becomes_one_file(tmp_path):
     configs = [settings.make_config(name, "tiny") for name in ("ours", "theirs")]
     settings.set_field(configs[1], "model.decouple", False)
-    cells = crossval.make_cells(configs, folds=2, seeds=2, workdir=tmp_path)
+    cells = runner.make_cells(configs, folds=2, seeds=2, workdir=tmp_path)
     for cell in cells:
         write_finished(cell, 0.9 if cell.config.name == "ours" else 0.5)
     crossval_record.write_record(cells, tmp_path, f"avemo crossval {EVIL}")
@@ -293,7 +293,7 @@ def test_a_cross_validation_becomes_one_file(tmp_path):
 
 def test_pairs_without_the_first_experiment_are_folded(tmp_path):
     configs = [settings.make_config(name, "tiny") for name in ("ours", "theirs", "others")]
-    cells = crossval.make_cells(configs, folds=2, seeds=1, workdir=tmp_path)
+    cells = runner.make_cells(configs, folds=2, seeds=1, workdir=tmp_path)
     for cell in cells:
         write_finished(cell, 0.7)
     crossval_record.write_record(cells, tmp_path, "avemo crossval")
@@ -304,7 +304,7 @@ def test_pairs_without_the_first_experiment_are_folded(tmp_path):
 
 
 def test_nothing_to_report_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="no results.json and no crossval.json"):
+    with pytest.raises(UserError, match="no results.json and no runner.json"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):

@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow  # importing PyTorch alone takes seconds
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts/benchmarks"
 
 
 @pytest.fixture(scope="module")
 def script():
     sys.path.insert(0, str(SCRIPTS))  # as it is when the script is run
-    spec = importlib.util.spec_from_file_location("benchmark", SCRIPTS / "benchmark_model.py")
+    spec = importlib.util.spec_from_file_location("benchmark", SCRIPTS / "model.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow  # importing PyTorch alone takes seconds
-SCRIPT = Path(__file__).parents[2] / "scripts/benchmark_pipeline.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/benchmarks/pipeline.py"
 
 
 def test_every_stage_is_timed():

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from media_files import face_takes, tone, write_media
+from support.media_files import face_takes, tone, write_media
 
-SCRIPT = Path(__file__).parents[2] / "scripts/benchmark_prepare.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/benchmarks/prepare.py"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts/benchmark_startup.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/benchmarks/startup.py"
 
 
 @pytest.mark.slow

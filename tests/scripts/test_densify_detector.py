@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts/densify_detector.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/tools/densify_detector.py"
 
 
 @pytest.fixture(scope="module")

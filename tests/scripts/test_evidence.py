@@ -6,23 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crossval_runs import EMOTIONS, write_finished
+from support.crossval_runs import EMOTIONS, write_finished
 
 from jax_avemo import config as settings
-from jax_avemo import crossval, crossval_record
-from jax_avemo.demo.corpus import clip_name
-from jax_avemo.demo.plan import emotion_counts, favoured_emotions, plan_corpus
+from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.synthetic.corpus import clip_name
+from jax_avemo.synthetic.plan import emotion_counts, favoured_emotions, plan_corpus
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(ROOT / "scripts"))  # as it is when the script is run
-    spec = importlib.util.spec_from_file_location("evidence", ROOT / "scripts/evidence.py")
+    sys.path.insert(0, str(ROOT / "scripts/experiments"))  # as it is when the script is run
+    spec = importlib.util.spec_from_file_location(
+        "evidence", ROOT / "scripts/experiments/evidence.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    sys.path.remove(str(ROOT / "scripts"))
+    sys.path.remove(str(ROOT / "scripts/experiments"))
     return module
 
 
@@ -51,7 +53,7 @@ def test_new_takes_are_balanced_and_nobody_has_seen_them(script):
     actors, seed = 8, 3
     counts = emotion_counts(actors, 1, seed, script.NEW_TAKES)
     np.testing.assert_array_equal(counts, 2)
-    from jax_avemo.demo.corpus import _take_of
+    from jax_avemo.synthetic.corpus import _take_of
 
     for confound in (0.0, 0.3, 0.9):
         trained = {
@@ -128,7 +130,7 @@ def made_confound_record(script) -> dict:
         found = script.confound_rows(confound, predictions, leaks, EMOTIONS)
         rows += [row | {"realised": confound} for row in found]
     return {
-        "command": "python scripts/evidence.py confound",
+        "command": "python scripts/experiments/evidence.py confound",
         "corpus_seed": 0,
         "seeds": [0, 1],
         "rows": rows,
@@ -176,10 +178,10 @@ def test_protocols_are_valid_and_their_table_says_which_is_honest(script, tables
 
 def test_records_fill_the_pages_and_only_their_places(script, tables, tmp_path):
     configs = [settings.make_config(name, "tiny") for name in ("decoupled", "cfn_sr")]
-    cells = crossval.make_cells(configs, folds=2, seeds=1, workdir=tmp_path / "cv")
+    cells = runner.make_cells(configs, folds=2, seeds=1, workdir=tmp_path / "cv")
     for cell in cells:
         write_finished(cell, 0.9 if cell.config.name == "decoupled" else 0.5)
-    record = crossval_record.collect(cells, "python scripts/evidence.py headline")
+    record = crossval_record.collect(cells, "python scripts/experiments/evidence.py headline")
     (tmp_path / "headline.json").write_text(json.dumps(record))
     (tmp_path / "confound.json").write_text(json.dumps(made_confound_record(script)))
     results, readme = (script.filled(page, tmp_path) for page in tables.PAGES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts/exam_demo.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/experiments/exam_demo.py"
 
 
 @pytest.fixture(scope="module")

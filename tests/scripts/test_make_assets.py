@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts/make_assets.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/tools/make_assets.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from jax_avemo.fields import FIELDS
+from jax_avemo.config_fields import FIELDS
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "scripts/make_cli_reference.py"
+    path = ROOT / "scripts/tools/make_cli_reference.py"
     spec = importlib.util.spec_from_file_location("make_cli_reference", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -21,7 +21,7 @@ def script():
 
 def test_the_reference_is_made_from_the_code(script):
     stored = (ROOT / "docs/cli.md").read_text()
-    assert stored == script.reference(), "run python scripts/make_cli_reference.py"
+    assert stored == script.reference(), "run python scripts/tools/make_cli_reference.py"
 
 
 def test_every_command_and_every_field_is_there(script):

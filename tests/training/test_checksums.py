@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_avemo.training import checkpoint, checksums
+from jax_avemo.training import checkpoints, checksums
 
 STATE = {
     "params": {"kernel": jnp.arange(600.0).reshape(20, 30) / 7, "empty": jnp.zeros(40)},
@@ -20,9 +20,9 @@ ABOUT = {"config": {"train.epochs": 4, "pair": (1, 2)}, "validation": {"uar": 0.
 @pytest.fixture(scope="module")
 def step(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    manager = checkpoint.open_checkpoints(run)
-    checkpoint.save(manager, 3, STATE, ABOUT, 0.5)
-    checkpoint.finish(manager)
+    manager = checkpoints.open_checkpoints(run)
+    checkpoints.save(manager, 3, STATE, ABOUT, 0.5)
+    checkpoints.finish(manager)
     manager.close()
     return run / "checkpoints/3"
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from jax_avemo.data.pipeline import LabelIndex
-from jax_avemo.objectives.erasure import discriminant_head, erasing_projection
+from jax_avemo.erasure.fit import discriminant_head, erasing_projection
+from jax_avemo.runtime import devices
 from jax_avemo.schema import Labels
-from jax_avemo.training import devices
 from jax_avemo.training.erase import SIDES, with_fitted_erasure
-from jax_avemo.training.step import TrainState
+from jax_avemo.training.train_step import TrainState
 
 D = 6
 INDEX = LabelIndex(("x", "y"), ("a", "b", "c", "d"))

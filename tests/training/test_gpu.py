@@ -9,9 +9,10 @@ from jax.sharding import Mesh
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
-from jax_avemo.training import build, devices
-from jax_avemo.training.state import evaluated_variables, example_batch, prepare_state
-from jax_avemo.training.step import make_evaluation_step
+from jax_avemo.runtime import devices
+from jax_avemo.training import build
+from jax_avemo.training.train_state import evaluated_variables, example_batch, prepare_state
+from jax_avemo.training.train_step import make_evaluation_step
 
 pytestmark = pytest.mark.gpu
 INDEX = LabelIndex(tuple("abcdefgh"), tuple("1234"))

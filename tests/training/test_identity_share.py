@@ -11,9 +11,10 @@ from test_step import small_batch
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
-from jax_avemo.training import build, devices
-from jax_avemo.training.state import prepare_state
-from jax_avemo.training.step import make_train_step, tasks
+from jax_avemo.runtime import devices
+from jax_avemo.training import build
+from jax_avemo.training.train_state import prepare_state
+from jax_avemo.training.train_step import make_train_step, tasks
 
 pytestmark = pytest.mark.slow  # a compiled step
 INDEX = LabelIndex(tuple("abcd"), tuple("123"))

@@ -20,10 +20,11 @@ from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.evaluation.probes import probe
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
-from jax_avemo.training import build, devices
+from jax_avemo.runtime import devices
+from jax_avemo.training import build
 from jax_avemo.training.optimizer import ema
-from jax_avemo.training.state import evaluated_variables, example_batch, prepare_state
-from jax_avemo.training.step import make_evaluation_step
+from jax_avemo.training.train_state import evaluated_variables, example_batch, prepare_state
+from jax_avemo.training.train_step import make_evaluation_step
 
 EMOTIONS, SUBJECTS, WIDTH = 4, 6, 16
 STEPS, ADVERSARY_STEPS, BATCH, RATE = 400, 5, 64, 2e-3

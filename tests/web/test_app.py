@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from local_server import running  # noqa: E402
+from support.local_server import running  # noqa: E402
 
-from jax_avemo.errors import UserError  # noqa: E402
+from jax_avemo.runtime.errors import UserError  # noqa: E402
 from jax_avemo.web.app import ServerLimits, make_app, refusal  # noqa: E402
 
 LIMITS = ServerLimits(upload_bytes=100_000, waiting=1, live=1, live_bytes=1000, upload_seconds=2.0)

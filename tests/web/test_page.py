@@ -29,15 +29,14 @@ pytestmark = [
 ]
 pytest.importorskip("fastapi")
 selenium = pytest.importorskip("selenium")
-sys.path.insert(0, str(ROOT / "tests" / "inference"))
-from local_server import Client  # noqa: E402
-from media_files import face_takes, tone, write_media  # noqa: E402
-from random_run import write_run  # noqa: E402
 from selenium import webdriver  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from support.local_server import Client  # noqa: E402
+from support.media_files import face_takes, tone, write_media  # noqa: E402
+from support.random_run import write_run  # noqa: E402
 
 PATIENCE = 180
 

@@ -12,8 +12,8 @@ from typing import Any, overload
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jax_avemo.errors import UserError
-from jax_avemo.files import write_json
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import write_json
 from jax_avemo.schema import Clip, Labels
 
 DATASET_NAME = "clips"

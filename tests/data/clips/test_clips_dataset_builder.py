@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, encode_jpeg
 from jax_avemo.data.clips import clips_dataset_builder
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
-from jax_avemo.errors import UserError
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
 OPTIONS = ClipOptions(frame_size=16, frames_per_second=12, max_seconds=60)

@@ -1,0 +1,34 @@
+"""Which corpora can be read: name -> reader of a source (a folder, or a zip)."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from jax_avemo.data.corpora.crema_d import scan_crema_d
+from jax_avemo.data.corpora.enterface05 import scan_enterface05
+from jax_avemo.data.corpora.folder import scan_folder
+from jax_avemo.data.corpora.manifest import scan_manifest
+from jax_avemo.data.corpora.ravdess import scan_ravdess
+from jax_avemo.data.corpora.scan import Scan, compare, with_notes
+from jax_avemo.runtime.errors import UserError
+
+READERS: dict[str, Callable[[Path], Scan]] = {
+    "ravdess": scan_ravdess,
+    "ravdess_song": functools.partial(scan_ravdess, channel="song"),
+    "demo": functools.partial(scan_ravdess, whole=False),
+    "enterface05": scan_enterface05,
+    "crema_d": scan_crema_d,
+    "folder": scan_folder,
+    "manifest": scan_manifest,
+}
+
+
+def scan_corpus(corpus: str, source: Path) -> Scan:
+    """What the reader of `corpus` finds at `source`, compared with the published corpus.
+
+    Raises UserError for an unknown corpus and when there is no take.
+    """
+    if corpus not in READERS:
+        raise UserError(f"no corpus {corpus!r}: known are {', '.join(sorted(READERS))}")
+    scan = READERS[corpus](source)
+    return with_notes(scan, compare(scan))

@@ -1,0 +1,213 @@
+"""An experiment: make the clips if need be, train, evaluate; finished stages are skipped."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jax_avemo import config as settings
+from jax_avemo.runtime.accelerators import accelerator_present
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import locked, write_json
+from jax_avemo.runtime.progress import say
+
+_FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
+"""Fields that may differ when a run is continued: they change no result."""
+_OF_FUSION = {"objective.label_smoothing", "objective.auxiliary"}
+"""Of the objective, all that a network without an identity branch depends on."""
+
+
+def tell(message: str) -> None:
+    """Say something that is said once, however many processes the run has."""
+    from jax_avemo.runtime import multihost
+
+    if multihost.is_first():
+        say(message)
+
+
+@contextmanager
+def own_run(run: Path) -> Iterator[None]:
+    """Keep other processes out of a run directory, where there is one.
+
+    Of the processes of one run over several hosts the first holds it for all.
+    """
+    from jax_avemo.runtime import multihost
+
+    if not run.is_dir() or not multihost.is_first():
+        yield
+        return
+    with locked(run, f"another process is at work in {run}: wait for it, end it, or use another"):
+        yield
+
+
+def announce(config: ConfigDict, run: Path) -> None:
+    """The first lines: what runs, at which size, and how to get another."""
+    tell(f"jax_avemo: experiment '{config.name}' at size '{config.size}', run directory {run}")
+    if config.size == "cpu" and not accelerator_present():
+        tell(
+            "no accelerator found, so the 'cpu' size was taken: the same blocks, fewer and "
+            "narrower. The method as written: --config=FILE:full"
+        )
+    if config.split.protocol == "leaky" or config.evaluate.select == "test":
+        tell(
+            "warning: this protocol lets the test subjects into training or selection; it exists "
+            "to reproduce published figures, and its numbers are marked as not honest"
+        )
+
+
+def ensure_clips(config: ConfigDict) -> None:
+    """The prepared clips of the config's corpus are made when they are not there."""
+    from jax_avemo.data.clip import ClipOptions
+    from jax_avemo.data.prepare import prepare
+
+    data = config.data
+    if data.modality != "both" and tuple(config.model.modalities) != (data.modality,):
+        raise UserError(
+            f"clips of data.modality={data.modality} alone need a network of it alone: "
+            f"--config.model.modalities={data.modality}"
+        )
+    source = ensure_source(config)
+    options = ClipOptions(
+        frame_size=data.stored_size,
+        frames_per_second=data.stored_fps,
+        max_seconds=data.max_seconds,
+        face_fallback=data.face_fallback,
+        need_video=data.modality != "audio",
+        need_audio=data.modality != "video",
+    )
+    folder = settings.data_dir(config)
+    if source is None:
+        return
+    summary = prepare(data.corpus, source, folder, options, workers=data.workers or None)
+    for note in summary.notes:
+        say(f"note: {note}")
+    if summary.rejected:
+        say(f"{summary.rejected} files were refused; why stands in {folder / 'rejects.csv'}")
+
+
+def clips_of_another(
+    config: ConfigDict, corpus: str, source: Path | None, folder: Path | None
+) -> Any:
+    """Clips of another corpus, made as those of `config` are; prepared ones need no `source`."""
+    from jax_avemo.data.clips.clips_dataset_builder import read_clips
+
+    changes = {
+        "data.corpus": corpus,
+        "data.source": str(source or ""),
+        "data.data_dir": str(folder or ""),
+    }
+    other = settings.from_dict(settings.to_dict(config) | changes)
+    ensure_clips(other)
+    return read_clips(settings.data_dir(other))
+
+
+def ensure_source(config: ConfigDict) -> Path | None:
+    """The folder of media files; the demo corpus is made. None = only prepared clips are given."""
+    data = config.data
+    if data.corpus == "demo" and not data.source:
+        from jax_avemo.synthetic.corpus import write_corpus
+
+        source = settings.demo_source(config)
+        write_corpus(
+            source,
+            actors=data.demo_actors,
+            takes=data.demo_takes,
+            seed=data.demo_seed,
+            confound=data.demo_confound,
+            workers=data.workers or None,
+        )
+        return source
+    if data.source:
+        return Path(data.source)
+    if (settings.data_dir(config) / "summary.json").exists():
+        return None
+    raise UserError(
+        f"corpus '{data.corpus}' needs --config.data.source=FOLDER with its media files"
+    )
+
+
+def claim_run(run: Path, config: ConfigDict) -> None:
+    """Store the resolved config with the run, or refuse a directory that another config made."""
+    path = run / "config.json"
+    ours = settings.to_dict(config)
+    if path.exists():
+        try:
+            theirs = dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}); delete it and {run / 'checkpoints'}, or give "
+                "another --workdir"
+            ) from error
+        # A field that is younger than the run has its default there.
+        theirs = settings.to_dict(settings.from_dict(theirs))
+        idle = () if config.model.decouple else [f for f in ours if f.startswith("objective.")]
+        free = _FREE_FIELDS | (set(idle) - _OF_FUSION)
+        for field, value in ours.items():
+            if field not in free and theirs[field] != value:
+                raise UserError(
+                    f"{run} was made by another config: {field} is {theirs[field]!r} there "
+                    f"and {value!r} here; give another --workdir or delete it"
+                )
+    elif (run / "checkpoints").exists():
+        raise UserError(f"{run} has checkpoints but no config.json; give another --workdir")
+    else:
+        write_json(path, ours)
+
+
+def train_run(config: ConfigDict, run: Path) -> None:
+    """Clips, split, training: everything up to the last checkpoint."""
+    from jax_avemo.data.clips.clips_dataset_builder import read_clips
+    from jax_avemo.data.splits import split_clips
+    from jax_avemo.evaluation.evaluator import make_validation
+    from jax_avemo.runtime import multihost
+    from jax_avemo.runtime.compilation import keep_compiled_programs
+    from jax_avemo.runtime.memory import keep_freed_memory
+    from jax_avemo.training import train_loop
+
+    keep_freed_memory()
+    multihost.check_same(settings.to_dict(config) | {"--workdir": str(run)})
+    multihost.from_first(lambda: claim_run(run, config))
+    multihost.from_first(lambda: ensure_clips(config))
+    clips = read_clips(settings.data_dir(config))
+    keep_compiled_programs(config.train.compilation_cache)
+    split = split_clips(
+        clips.labels,
+        protocol=config.split.protocol,
+        folds=settings.folds(config),
+        fold=config.split.fold,
+        validation_subjects=config.split.validation_subjects,
+        seed=config.split.seed,
+        probe_share=config.split.probe_share,
+    )
+    if multihost.is_first():
+        write_json(run / "split.json", split.to_json())
+    tell(
+        f"subjects: {len(split.train_subjects)} train, {len(split.validation_subjects)} select, "
+        f"{len(split.test_subjects)} test; clips: {len(split.train)} train, {len(split.probe)} "
+        f"held out for probes, {len(split.validation)} select, {len(split.test)} test"
+    )
+    train_loop.train(run, config, clips, split, make_validation(config, clips, split))
+
+
+def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
+    """The main job: train and evaluate one experiment; finished stages are skipped."""
+    announce(config, run)
+    began = time.monotonic()
+    run.mkdir(parents=True, exist_ok=True)
+    with own_run(run):
+        train_run(config, run)
+        from jax_avemo.evaluation.evaluator import evaluate_run, load_finished
+        from jax_avemo.evaluation.model_card import write_card
+        from jax_avemo.runtime import multihost
+
+        results = multihost.from_first(lambda: load_finished(run))
+        if results is None:
+            results = evaluate_run(run)
+        if multihost.is_first():
+            write_card(run, results)
+    tell(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
+    return results

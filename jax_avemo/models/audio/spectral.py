@@ -1,0 +1,281 @@
+"""What of a sound the network sees: log-mel bands or MFCCs, as differentiable JAX functions.
+
+Frames are centred: frame t is centred on sample t * hop, with zeros before the sound and after it.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jax_avemo.models.audio import functionals, prosody
+from jax_avemo.models.audio.framing import overlapping_frames
+from jax_avemo.models.layers.attention import masked_mean
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
+
+LOG_FLOOR = 1e-5
+"""Added to a band's power before the logarithm: 13 to 23 dB above the rounding noise of
+16-bit samples (measured, from the widest band to the narrowest)."""
+LOG_OFFSET, LOG_SCALE = 4.0, 3.0
+"""(log-mel + 4) / 3 lies between -2.5, digital silence, and 5, a tone at full scale."""
+DECIBEL_FLOOR = 1e-10
+DECIBEL_RANGE = 80.0
+"""MFCCs see nothing further than this below a clip's loudest band, as in librosa."""
+PROSODY_SCALE = 3.0
+DELTA_WIDTH = 9
+"""Frames in the window of a time derivative, as in librosa."""
+
+
+def mel_filter_bank(
+    sample_rate: int, fft_size: int, mel_bands: int, low_hz: float, high_hz: float
+) -> np.ndarray:
+    """Triangular filters of height 1, equally spaced in mel = 2595 log10(1 + Hz / 700).
+
+    float32 [fft_size // 2 + 1, mel_bands]; librosa's `htk=True, norm=None`.
+    """
+    low_mel, high_mel = 2595 * np.log10(1 + np.array([low_hz, high_hz]) / 700)
+    corner_hz = 700 * (10 ** (np.linspace(low_mel, high_mel, mel_bands + 2) / 2595) - 1)
+    bin_hz = np.arange(fft_size // 2 + 1)[:, None] * sample_rate / fft_size
+    left, centre, right = corner_hz[:-2], corner_hz[1:-1], corner_hz[2:]
+    rising = (bin_hz - left) / (centre - left)
+    falling = (right - bin_hz) / (right - centre)
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def hann_window(window_samples: int, fft_size: int) -> np.ndarray:
+    """Periodic Hann window in the middle of fft_size zeros, float32 [fft_size]."""
+    if not 0 < window_samples <= fft_size:
+        raise ValueError(f"a window of {window_samples} samples does not fit an FFT of {fft_size}")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window_samples) / window_samples)
+    before = (fft_size - window_samples) // 2
+    return np.pad(window, (before, fft_size - window_samples - before)).astype(np.float32)
+
+
+def mel_spectrogram(
+    audio: Float[Array, "B N"],
+    *,
+    sample_rate: int,
+    fft_size: int,
+    window_seconds: float,
+    hop_seconds: float,
+    mel_bands: int,
+    low_hz: float,
+    high_hz: float,
+) -> Float[Array, "B T M"]:
+    """Power in mel bands; T = 1 + N // hop."""
+    hop = round(hop_seconds * sample_rate)
+    window = hann_window(round(window_seconds * sample_rate), fft_size)
+    spectrum = jnp.fft.rfft(overlapping_frames(audio.astype(jnp.float32), fft_size, hop, window))
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    return power @ mel_filter_bank(sample_rate, fft_size, mel_bands, low_hz, high_hz)
+
+
+def log_mel_spectrogram(
+    audio: Float[Array, "B N"],
+    *,
+    sample_rate: int,
+    fft_size: int,
+    window_seconds: float,
+    hop_seconds: float,
+    mel_bands: int,
+    low_hz: float,
+    high_hz: float,
+) -> Float[Array, "B T M"]:
+    """ln(power in mel bands + LOG_FLOOR)."""
+    power = mel_spectrogram(
+        audio,
+        sample_rate=sample_rate,
+        fft_size=fft_size,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+        mel_bands=mel_bands,
+        low_hz=low_hz,
+        high_hz=high_hz,
+    )
+    return jnp.log(power + LOG_FLOOR)
+
+
+def mfcc(
+    audio: Float[Array, "B N"],
+    *,
+    sample_rate: int,
+    fft_size: int,
+    window_seconds: float,
+    hop_seconds: float,
+    mel_bands: int,
+    low_hz: float,
+    high_hz: float,
+    coefficients: int,
+    audio_length: Int[Array, " B"] | None = None,
+) -> Float[Array, "B T C"]:
+    """Cepstral coefficients and their first and second time derivatives, per frame.
+
+    Orthonormal DCT-II of the mel power in decibels, floored DECIBEL_RANGE below the clip's
+    loudest band (Davis & Mermelstein 1980; librosa's `feature.mfcc` and `feature.delta` with
+    mode "nearest"). `audio_length` says where the sound ends (N without it): derivatives
+    continue the last real frame, so padding does not change them.
+    """
+    power = mel_spectrogram(
+        audio,
+        sample_rate=sample_rate,
+        fft_size=fft_size,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+        mel_bands=mel_bands,
+        low_hz=low_hz,
+        high_hz=high_hz,
+    )
+    decibel = 10.0 * jnp.log10(jnp.maximum(power, DECIBEL_FLOOR))
+    decibel = jnp.maximum(decibel, decibel.max(axis=(1, 2), keepdims=True) - DECIBEL_RANGE)
+    cepstrum = decibel @ cosine_transform(mel_bands, coefficients)
+
+    frame_count = cepstrum.shape[1]
+    if audio_length is None:
+        last_frame = jnp.full(audio.shape[0], frame_count - 1)
+    else:
+        mask = frame_mask(audio_length, frame_count, round(hop_seconds * sample_rate))
+        last_frame = jnp.maximum(mask.sum(axis=1) - 1, 0)
+    derivatives = [delta(cepstrum, last_frame, order) for order in (1, 2)]
+    return jnp.concatenate([cepstrum, *derivatives], axis=-1)
+
+
+def cosine_transform(inputs: int, outputs: int) -> np.ndarray:
+    """The first `outputs` columns of the orthonormal DCT-II, float32 [inputs, outputs]."""
+    angle = np.pi / inputs * (np.arange(inputs)[:, None] + 0.5) * np.arange(outputs)
+    basis = np.sqrt(2.0 / inputs) * np.cos(angle)
+    basis[:, 0] /= np.sqrt(2.0)
+    return basis.astype(np.float32)
+
+
+def delta(
+    x: Float[Array, "B T C"], last_frame: Int[Array, " B"], order: Literal[1, 2]
+) -> Float[Array, "B T C"]:
+    """The order-th derivative per frame of the polynomial of that order fitted to 9 frames.
+
+    (Savitzky & Golay 1964.) Frames beyond either end repeat the first and the last real one.
+    """
+    half = DELTA_WIDTH // 2
+    offsets = np.arange(-half, half + 1)
+    fit = np.linalg.pinv(np.vander(offsets, order + 1, increasing=True).astype(np.float64))
+    weights = (fit[order] * order).astype(np.float32)  # order! is 1 and 2
+    frames = jnp.arange(x.shape[1])
+    total = jnp.zeros_like(x)
+    for offset, weight in zip(offsets, weights, strict=True):
+        index = jnp.clip(frames[None] + offset, 0, last_frame[:, None])  # B, T
+        total += weight * jnp.take_along_axis(x, index[:, :, None], axis=1)
+    return total
+
+
+def frame_mask(audio_length: Int[Array, " B"], frame_count: int, hop: int) -> Bool[Array, "B T"]:
+    """True where a frame's centre lies inside the sound; lengths and `hop` in samples."""
+    return jnp.arange(frame_count)[None] * hop < audio_length[:, None]
+
+
+@dataclass(frozen=True)
+class SpectralFrontEnd:
+    """From raw sound to what the audio network reads; it has no parameters to learn.
+
+    With `normalise`, log-mel bands become (ln(power + 1e-5) + 4) / 3 and MFCCs the cepstrum of
+    just that; then a copy is put beside them from which the clip's own mean over its real frames
+    is subtracted (cepstral mean normalisation, Atal 1974), because the level and the channel of a
+    recording lie in that mean. Derivatives have no mean to subtract and are not repeated.
+    """
+
+    kind: Literal["log_mel", "mfcc"] = "log_mel"
+    mel_bands: int = 64
+    fft_size: int = 1024
+    window_seconds: float = 0.05
+    hop_seconds: float = 0.016
+    normalise: bool = True
+    prosody: bool = False
+    """Adds `prosody.prosody`: pitch, voicing and level."""
+    low_hz: float = 50.0
+    high_hz: float = 7800.0
+    coefficients: int = 40
+    """Cepstral coefficients; only for "mfcc"."""
+    sample_rate: int = AUDIO_SAMPLE_RATE
+
+    @property
+    def channels(self) -> int:
+        """Values per frame."""
+        static = self.mel_bands if self.kind == "log_mel" else self.coefficients
+        derivatives = 0 if self.kind == "log_mel" else 2 * self.coefficients
+        voice = prosody.CHANNELS if self.prosody else 0
+        return static * (2 if self.normalise else 1) + derivatives + voice
+
+    def __call__(
+        self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B T C"], Bool[Array, "B T"], Float[Array, " T"]]:
+        """Features, which frames are real, and when (seconds) each frame's centre is.
+
+        Samples beyond a clip's length are ignored and frames beyond it are exactly zero.
+        """
+        audio = jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
+        hop = round(self.hop_seconds * self.sample_rate)
+        frame_count = 1 + audio.shape[1] // hop
+        mask = frame_mask(audio_length, frame_count, hop)
+        times = jnp.arange(frame_count, dtype=jnp.float32) * (hop / self.sample_rate)
+
+        if self.kind == "log_mel":
+            static, derivatives = self._with_settings(log_mel_spectrogram)(audio), None
+            if self.normalise:
+                static = (static + LOG_OFFSET) / LOG_SCALE
+        else:
+            cepstra = self._with_settings(mfcc)(
+                audio, coefficients=self.coefficients, audio_length=audio_length
+            )
+            if self.normalise:  # the transform is linear, a constant band is its first coefficient
+                cepstra = cepstra * (np.log(10.0) / 10.0 / LOG_SCALE)
+                cepstra = cepstra.at[..., 0].add(LOG_OFFSET / LOG_SCALE * self.mel_bands**0.5)
+            static, derivatives = jnp.split(cepstra, [self.coefficients], axis=-1)
+
+        parts = [static]
+        if self.normalise:
+            parts.append(static - masked_mean(static, mask)[:, None])
+        if derivatives is not None:
+            parts.append(derivatives)
+        if self.prosody:
+            voice = prosody.prosody(
+                audio, mask, sample_rate=self.sample_rate, hop_seconds=self.hop_seconds
+            )
+            # Five channels beside a hundred bands: without the scale a random filter hears none.
+            parts.append(PROSODY_SCALE * voice)
+        features = jnp.where(mask[:, :, None], jnp.concatenate(parts, axis=-1), 0.0)
+        return features, mask, times
+
+    def utterance(
+        self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
+    ) -> Float[Array, "B 20"]:
+        """What the whole sound is like, see `functionals`; zeros where there is none."""
+        audio = jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
+        hop = round(self.hop_seconds * self.sample_rate)
+        pitch, voicing = prosody.track_pitch(
+            audio, sample_rate=self.sample_rate, hop_seconds=self.hop_seconds
+        )
+        log_mel = self._with_settings(log_mel_spectrogram)(audio)
+        low, high = 2595 * np.log10(1 + np.array([self.low_hz, self.high_hz]) / 700)
+        mel = np.linspace(low, high, self.mel_bands + 2)[1:-1]
+        return functionals.functionals(
+            log_mel,
+            pitch,
+            voicing,
+            frame_mask(audio_length, log_mel.shape[1], hop),
+            centres_hz=700 * (10 ** (mel / 2595) - 1),
+            hop_seconds=self.hop_seconds,
+        )
+
+    def _with_settings(self, spectrum: Callable[..., Array]) -> Callable[..., Array]:
+        return functools.partial(
+            spectrum,
+            sample_rate=self.sample_rate,
+            fft_size=self.fft_size,
+            window_seconds=self.window_seconds,
+            hop_seconds=self.hop_seconds,
+            mel_bands=self.mel_bands,
+            low_hz=self.low_hz,
+            high_hz=self.high_hz,
+        )

@@ -1,0 +1,1 @@
+"""Temporal alignment and baseline fusions."""

@@ -1,0 +1,292 @@
+"""The evidence, table by table, each by a command that can be killed.
+
+python scripts/experiments/evidence.py NAME
+
+headline     ours, fusion only and three baselines, 4 folds x 3 seeds
+decoupling   ours without a part of the decoupling, 1 fold x 3 seeds
+network      ours without a part of the network, 1 fold x 3 seeds
+baselines    ours and every baseline, 1 fold x 3 seeds
+confound     0 to 0.9, four methods, 5 seeds, on balanced takes
+protocols    ours where people recur and where the test selects, 4 folds
+docs         the tables of docs/results.md and README from the records
+
+Give a command again to go on, or in a second terminal to share the work. Each writes
+configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
+another one. Honest tables share networks. Cost at size bench: 75 to 100 s a network on 2
+quiet cores, and 40 more for the first of every experiment.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evidence_tables import OURS, PAGES, TABLES, filled
+
+from jax_avemo import config as settings
+from jax_avemo.command_line import guarded
+from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.evaluation import compare
+from jax_avemo.experiment import ensure_clips
+from jax_avemo.runtime.files import write_atomic, write_json
+from jax_avemo.synthetic.plan import emotion_counts
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "configs/results"
+STRONGEST = ("intermediate_attention", "cfn_sr", "averaged_logits")
+CONFOUNDS = (0.0, 0.3, 0.6, 0.9)
+METHODS = ("fusion_only", "adversaries", "marginal_adversaries")
+PROTOCOLS = {
+    "subjects apart, selected on others (honest)": (),
+    "clips dealt, people recur (leaky)": ("split.protocol=leaky",),
+    "clips dealt, the best step on the test clips (leaky)": (
+        "split.protocol=leaky",
+        "evaluate.select=test",
+    ),
+}
+HONEST = "honest"
+"""Where the cells that tables share are, below the home of run directories."""
+NEW_TAKES = 1e-6
+"""A confound so small that every emotion stays equally frequent, and yet other takes than at 0."""
+
+
+def names_in(file: str, group: str) -> list[str]:
+    """The experiments of a group in configs/FILE.py."""
+    spec = importlib.util.spec_from_file_location(file, ROOT / f"configs/{file}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(getattr(module, group))
+
+
+def headline_specs(baselines: Sequence[str], size: str) -> list[str]:
+    """Ours, the same without decoupling, and the baselines."""
+    return [
+        f"configs/decoupled.py:{size}",
+        f"configs/ablations.py:fusion_only,{size}",
+        *(f"configs/baselines.py:{name},{size}" for name in baselines),
+    ]
+
+
+def exploratory_specs(what: str, size: str) -> list[str]:
+    """Ours, and what the table of that name compares it with."""
+    file = "baselines" if what == "baselines" else "ablations"
+    names = names_in(file, what.upper())
+    return [f"configs/decoupled.py:{size}", *(f"configs/{file}.py:{name},{size}" for name in names)]
+
+
+def confound_specs(size: str) -> list[str]:
+    """Ours; nothing decoupled; adversaries alone, conditional and marginal."""
+    methods = [f"configs/ablations.py:{name},{size}" for name in METHODS]
+    return [f"configs/decoupled.py:{size}", *methods]
+
+
+def run_crossval(
+    specs: Sequence[str],
+    workdir: Path,
+    overrides: Sequence[str],
+    *,
+    folds: int,
+    seeds: int,
+    only_folds: Sequence[int] = (),
+) -> tuple[list[runner.Cell], dict[str, Any]]:
+    """All cells and their record; what is finished is skipped."""
+    configs = [settings.load_config(spec, overrides) for spec in specs]
+    cells = runner.make_cells(
+        configs, folds=folds, seeds=seeds, workdir=workdir, only_folds=only_folds
+    )
+    runner.run_cells(cells, workdir)
+    command = crossval_record.command_of(
+        specs,
+        folds=folds,
+        seeds=seeds,
+        only_folds=only_folds,
+        workdir=workdir,
+        overrides=[f"--config.{override}" for override in overrides],
+    )
+    return cells, crossval_record.write_record(cells, workdir, command)
+
+
+def run_confound(args: argparse.Namespace) -> dict[str, Any]:
+    """Networks at every confound, judged on balanced takes of unseen and of their own actors."""
+    from jax_avemo.evaluation.balanced import BALANCED_RECORD, PARTS, evaluate_balanced
+
+    common = [f"data.demo_seed={args.corpus_seed}", *args.override]
+    rows: list[dict[str, Any]] = []
+    first: dict[str, Any] = {}
+    for confound in args.confounds:
+        cells, record = run_crossval(
+            confound_specs(args.size),
+            args.home / f"confound-{confound:g}",
+            [f"data.demo_takes={args.takes}", f"data.demo_confound={confound}", *common],
+            folds=args.folds,
+            seeds=args.seeds,
+            only_folds=[0],
+        )
+        first = first or record
+        balanced = settings.load_config(
+            confound_specs(args.size)[0],
+            [*common, "data.demo_takes=1", f"data.demo_confound={NEW_TAKES}"],
+        )
+        with runner.claim(args.home / "balanced.lock", wait=True):
+            ensure_clips(balanced)
+        predictions: dict[str, dict[str, dict[tuple[int, int], Any]]] = {}
+        leaks: dict[str, dict[tuple[int, int], Any]] = {}
+        for cell in cells:
+            if not (cell.run / BALANCED_RECORD).exists():
+                evaluate_balanced(cell.run, settings.data_dir(balanced))
+            key = (cell.fold, cell.seed)
+            found = json.loads((cell.run / BALANCED_RECORD).read_text())
+            leaks.setdefault(cell.config.name, {})[key] = found["leakage"]
+            for part in PARTS:
+                lines = (cell.run / f"predictions-{part}.jsonl").read_text().splitlines()
+                of_method = predictions.setdefault(cell.config.name, {}).setdefault(part, {})
+                of_method[key] = [json.loads(line) for line in lines]
+        rows += confound_rows(confound, predictions, leaks, first["emotions"])
+        for row in rows:
+            if row["confound"] == confound:
+                row["realised"] = realised(
+                    balanced.data.demo_actors, args.takes, args.corpus_seed, confound
+                )
+    return _about(args, first) | {"honest": first["honest"], "takes": args.takes, "rows": rows}
+
+
+def run_protocols(args: argparse.Namespace) -> dict[str, Any]:
+    """The same network, honestly and as much of the literature does it; honest cells are shared."""
+    spec, common = f"configs/decoupled.py:{args.size}", [f"data.demo_seed={args.corpus_seed}"]
+    rows, first, commits = [], {}, set()
+    for number, (title, changes) in enumerate(PROTOCOLS.items()):
+        workdir = args.home / (f"protocol-{number}" if changes else HONEST)
+        config = settings.load_config(spec, [*common, *changes, *args.override])
+        cells = runner.make_cells([config], folds=args.folds, seeds=args.seeds, workdir=workdir)
+        runner.run_cells(cells, workdir)
+        record = crossval_record.collect(cells, args.command_line)
+        found = record["experiments"][OURS]["metrics"]
+        first = first or record
+        commits |= set(record["commits"])
+        kept = {name: found[name] for name in ("uar", "uar_interval", "subjects", "clips")}
+        rows.append({"protocol": title, "honest": record["honest"]} | kept)
+    return _about(args, first) | {"commits": sorted(commits), "rows": rows}
+
+
+def _about(args: argparse.Namespace, first: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("synthetic", "corpus", "size", "versions", "hardware", "commits", "emotions")
+    return {
+        "schema_version": 1,
+        "command": args.command_line,
+        "corpus_seed": args.corpus_seed,
+        "seeds": list(range(args.seeds)),
+    } | {name: first[name] for name in kept}
+
+
+def realised(actors: int, takes: int, seed: int, confound: float) -> float:
+    """The confound that the counts of clips make, which keeps every emotion at least once."""
+    if confound == 0:
+        return 0.0
+    counts = emotion_counts(actors, takes, seed, confound)
+    return float(1 - counts.min(axis=1).mean() / (2 * takes))
+
+
+def confound_rows(
+    confound: float,
+    predictions: Mapping[str, Mapping[str, Mapping[tuple[int, int], Any]]],
+    leaks: Mapping[str, Mapping[tuple[int, int], Any]],
+    emotions: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One row a method: UAR of both balanced tests, pooled and against ours; leakage of z_e."""
+    pooled = {
+        name: {part: compare.pool(cells, emotions) for part, cells in parts.items()}
+        for name, parts in predictions.items()
+    }
+    rows = []
+    for name, parts in pooled.items():
+        row: dict[str, Any] = {"confound": confound, "method": name}
+        for part, of_part in parts.items():
+            found = compare.summarise(of_part)
+            row[part] = {key: found[key] for key in ("uar", "uar_interval", "subjects", "clips")}
+            if name != OURS:
+                difference = compare.compare(pooled[OURS][part], of_part)["uar"]
+                row[part]["ours_minus_this"] = difference
+        for part in parts:
+            row[f"identity_{part}"] = {
+                kind: {
+                    "mean": sum(values) / len(values),
+                    "values": values,
+                }
+                for kind in ("linear", "mlp")
+                if (
+                    values := [
+                        leak[part]["z_e"][kind]["balanced_accuracy"]
+                        for leak in leaks[name].values()
+                        if kind in leak[part]["z_e"]
+                    ]
+                )
+            }
+        rows.append(row)
+    return rows
+
+
+def run_table(args: argparse.Namespace) -> dict[str, Any]:
+    """The record of the table that is asked for."""
+    if args.what == "confound":
+        return run_confound(args)
+    if args.what == "protocols":
+        return run_protocols(args)
+    headline = args.what == "headline"
+    _, record = run_crossval(
+        headline_specs(args.baselines, args.size)
+        if headline
+        else exploratory_specs(args.what, args.size),
+        args.home / HONEST,
+        [f"data.demo_seed={args.corpus_seed}", *args.override],
+        folds=args.folds,
+        seeds=args.seeds,
+        only_folds=() if headline else [0],
+    )
+    # Of so many networks every pair would be most of the record; runner.json has them all.
+    pairs = [pair for pair in record["comparisons"] if pair["a"] == OURS]
+    return record | {"command": args.command_line, "comparisons": pairs}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=(*TABLES, "docs"))
+    parser.add_argument("--size", default="bench")
+    parser.add_argument("--corpus-seed", type=int, default=0)
+    parser.add_argument("--home", type=Path, default=Path("runs/evidence"), help="run directories")
+    parser.add_argument("--records", type=Path, default=RECORDS, help="where the record goes")
+    parser.add_argument("--folds", type=int, default=0, help="default: 4; confound: 3, one is run")
+    parser.add_argument("--seeds", type=int, default=0, help="default: 3; confound: 5")
+    parser.add_argument("--baselines", nargs="+", default=STRONGEST, help="of the headline")
+    parser.add_argument("--confounds", type=float, nargs="+", default=CONFOUNDS)
+    parser.add_argument("--takes", type=int, default=2, help="of the confounded corpora")
+    parser.add_argument(
+        "--override", action="append", default=[], metavar="a.b=v", help="config field of every run"
+    )
+    args = parser.parse_args(argv)
+    if args.what == "docs":
+        for page in PAGES:
+            write_atomic(page, filled(page, args.records).encode())
+        return 0
+    given = sys.argv[1:] if argv is None else argv
+    args.command_line = " ".join(["python scripts/experiments/evidence.py", *given])
+    args.folds = args.folds or (3 if args.what == "confound" else 4)
+    args.seeds = args.seeds or (5 if args.what == "confound" else 3)
+
+    def work() -> None:
+        record = run_table(args)
+        write_json(args.records / f"{args.what}.json", record)
+        print(TABLES[args.what](record))
+
+    return guarded(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+import json
+
+import pytest
+from support.crossval_runs import write_finished
+
+from jax_avemo import config as settings
+from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.runtime.errors import UserError
+
+
+def finished(workdir, *, missing=(), only_folds=()):
+    configs = [settings.make_config(name, "tiny") for name in ("ours", "theirs")]
+    cells = runner.make_cells(configs, folds=2, seeds=2, workdir=workdir, only_folds=only_folds)
+    for cell in cells:
+        if cell.title not in missing:
+            write_finished(cell, 0.95 if cell.config.name == "ours" else 0.4)
+    return cells
+
+
+def test_a_record_pools_the_folds_and_compares_the_pair(tmp_path):
+    record = crossval_record.write_record(finished(tmp_path), tmp_path, "avemo crossval ...")
+    assert record == json.loads((tmp_path / "crossval.json").read_text())
+    assert record["complete"]
+    assert not record["exploratory"]
+    assert record["synthetic"]
+    assert record["seeds"] == [0, 1]
+    ours = record["experiments"]["ours"]
+    assert ours["metrics"]["subjects"] == 4
+    assert ours["metrics"]["clips"] == 32
+    assert ours["parameters"] == 1234
+    assert ours["training_seconds"] == 60
+    assert ours["calibration"] == {
+        "ece_before": pytest.approx(0.2),
+        "ece_after": pytest.approx(0.1),
+    }
+    assert ours["config"]["split.folds"] == 2
+    assert "split.fold" not in ours["config"]
+    assert ours["leakage"]["z_e identity linear"]["mean"] == 0.5
+    assert len(ours["leakage"]["z_e eer cosine"]["by_cell"]) == 4
+    assert ours["leakage"]["unseen z_e identity linear"]["mean"] == pytest.approx(0.4)
+    assert "untrained z identity linear" in ours["leakage"]
+    assert not [name for name in ours["leakage"] if "plda" in name or "same sex" in name]
+    (pair,) = record["comparisons"]
+    assert (pair["a"], pair["b"]) == ("ours", "theirs")
+    assert pair["metrics"]["uar"]["difference"] > 0.3
+    assert pair["leakage"]["z_e identity linear"]["difference"] == 0
+    assert pair["leakage"]["z_e emotion linear"]["difference"] == pytest.approx(0.55)
+
+
+def test_the_table_names_what_it_is_and_how_sure(tmp_path):
+    record = crossval_record.collect(finished(tmp_path), "")
+    printed = crossval_record.table(record)
+    for word in ("SYNTHETIC", "2 of 2 folds", "ours", "theirs", "ours - theirs: +", "chance 50.0"):
+        assert word in printed
+    assert "exploratory" not in printed
+
+
+def test_one_fold_of_several_is_marked_exploratory(tmp_path):
+    record = crossval_record.collect(finished(tmp_path, only_folds=[1]), "")
+    assert record["exploratory"]
+    assert record["folds_run"] == [1]
+    assert "exploratory: not all folds" in crossval_record.table(record)
+
+
+def test_what_is_finished_can_be_read_before_the_rest(tmp_path):
+    cells = finished(tmp_path, missing=("theirs fold 1 seed 1",))
+    record = crossval_record.collect(cells, "")
+    assert not record["complete"]
+    assert record["experiments"]["theirs"]["metrics"]["seeds"] == [0]
+    assert record["comparisons"][0]["metrics"]["seeds"] == [0]
+
+
+def test_nothing_finished_is_said_in_one_line(tmp_path):
+    configs = [settings.make_config("ours", "tiny")]
+    cells = runner.make_cells(configs, folds=2, seeds=1, workdir=tmp_path)
+    with pytest.raises(UserError, match="no cell is finished"):
+        crossval_record.collect(cells, "")
+
+
+def test_the_command_says_everything():
+    assert crossval_record.command_of(
+        ["a.py:x", "b.py"],
+        folds=4,
+        seeds=3,
+        only_folds=[1],
+        workdir="cv",
+        overrides=["--config.data.demo_seed=101"],
+    ) == (
+        "avemo crossval --config=a.py:x --config=b.py --folds 4 --seeds 3 --only-fold 1 "
+        "--workdir cv --config.data.demo_seed=101"
+    )

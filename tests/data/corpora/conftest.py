@@ -1,0 +1,60 @@
+"""One small face that speaks, in the containers and codecs of the original corpora."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from support.media_files import face_takes, tone, write_media
+
+from jax_avemo.data.clip import ClipOptions
+
+OPTIONS = ClipOptions(frame_size=32, frames_per_second=5, max_seconds=10)
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory) -> dict[str, bytes]:
+    """Content by what it is like; a second of 128 px each."""
+    folder = tmp_path_factory.mktemp("originals")
+    faces = face_takes(10)
+    return {
+        path.name: path.read_bytes()
+        for path in (
+            write_media(folder / "ravdess.mp4", faces, sound=tone(1.0)),
+            write_media(folder / "silent.mp4", faces),
+            write_media(folder / "ravdess.wav", sound=tone(0.9), audio_codec="pcm_s16le"),
+            write_media(
+                folder / "enterface.avi",
+                face_takes(25),
+                frames_per_second=25,
+                sound=tone(1.0),
+                layout="stereo",
+                video_codec="mpeg4",
+                audio_codec="pcm_s16le",
+            ),
+            write_media(
+                folder / "crema_d.flv",
+                faces,
+                sound=tone(1.0, rate=44_100),
+                rate=44_100,
+                video_codec="flv",
+                audio_codec="libmp3lame",
+            ),
+        )
+    }
+
+
+def lay(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files by their path below `folder`."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def pack(archive: Path, files: dict[str, bytes]) -> Path:
+    """A deflated zip with the given entries, under whatever names."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, data in files.items():
+            opened.writestr(name, data)
+    return archive

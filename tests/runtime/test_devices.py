@@ -1,0 +1,96 @@
+"""One device or eight, this platform or another: the same step."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from jax_avemo import config as settings
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.runtime import devices
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.training import build
+from jax_avemo.training.train_state import evaluated_variables, example_batch, prepare_state
+from jax_avemo.training.train_step import make_evaluation_step
+
+THREE_STEPS = """
+import json, sys
+import jax, numpy as np
+from jax_avemo import config as settings
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.runtime import devices
+from jax_avemo.training import build
+from jax_avemo.training.train_state import example_batch, prepare_state
+
+size, rows, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+config = settings.make_config("x", size, {"model.dropout": 0.3, "train.modality_dropout": 0.5})
+index = LabelIndex(tuple("abcdefgh"), tuple("1234"))
+model = build.build_model(config, 8, 4)
+mesh = devices.data_mesh()
+state, step = prepare_state(config, model, index, build.Schedule(10, 0, 5), mesh)
+rng = np.random.default_rng(0)
+batch = example_batch(config, rows=rows)
+batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
+batch["audio"] = rng.normal(0, 0.1, batch["audio"].shape).astype(np.float32)
+batch["emotion"] = (np.arange(rows) % 8).astype(np.int32)
+batch["subject"] = (np.arange(rows) % 4).astype(np.int32)
+losses = []
+for _ in range(steps):
+    state, metrics = step(state, devices.place_batch(batch, mesh), jax.random.key(0))
+    losses.append({k: float(v) for k, v in metrics.items() if k.startswith("loss")})
+parameters = sum(x.size for x in jax.tree.leaves(state.params))
+print(json.dumps({"devices": mesh.size, "losses": losses, "parameters": parameters}))
+"""
+
+
+def run_steps(device_count: int, size: str, rows: int, steps: int) -> dict:
+    flags = f"--xla_force_host_platform_device_count={device_count}"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    arguments = [sys.executable, "-c", THREE_STEPS, size, str(rows), str(steps)]
+    done = subprocess.run(
+        arguments, env=environment, capture_output=True, text=True, timeout=900, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_one_and_eight_devices_give_the_same_losses():
+    one, eight = (run_steps(count, "tiny", rows=8, steps=3) for count in (1, 8))
+    assert (one["devices"], eight["devices"]) == (1, 8)
+    for a, b in zip(one["losses"], eight["losses"], strict=True):
+        for name in a:
+            np.testing.assert_allclose(b[name], a[name], atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_the_method_as_written_takes_a_step():
+    """ResNeXt50 at 224 px on two clips."""
+    done = run_steps(1, "full", rows=2, steps=1)
+    assert done["parameters"] > 25e6
+    assert all(np.isfinite(value) for value in done["losses"][0].values())
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_both_steps_lower_for_other_platforms(platform):
+    config = settings.make_config("x", "tiny")
+    index = LabelIndex(tuple("abcdefgh"), tuple("12"))
+    model = build.build_model(config, 8, 2)
+    mesh = devices.data_mesh()
+    state, step = prepare_state(config, model, index, build.Schedule(10, 0, 5), mesh)
+    batch = example_batch(config, rows=2)
+    lowered = step.trace(state, batch, jax.random.key(0)).lower(lowering_platforms=(platform,))
+    assert "stablehlo.convolution" in lowered.as_text()
+    evaluation = jax.jit(make_evaluation_step(model))
+    lowered = evaluation.trace(evaluated_variables(state), batch).lower(
+        lowering_platforms=(platform,)
+    )
+    assert "stablehlo.convolution" in lowered.as_text()
+
+
+def test_a_batch_the_devices_cannot_share_is_refused():
+    with pytest.raises(UserError, match="use a multiple of 2"):
+        devices.check_batch_size("train.batch_size", 3, devices.data_mesh())

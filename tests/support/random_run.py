@@ -1,0 +1,56 @@
+"""A run directory with random weights: what reads runs can be tested without training one."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jax_avemo import config as settings
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.data.splits import split_clips
+from jax_avemo.runtime import devices
+from jax_avemo.schema import RAVDESS_EMOTIONS, Labels
+from jax_avemo.training import build, checkpoints
+from jax_avemo.training.train_state import describe_state
+
+
+def write_run(run: Path, changes: dict | None = None) -> Path:
+    """A checkpoint of the tiny network, its weights random, as training would leave it."""
+    config = settings.make_config("tiny", "tiny", changes)
+    labels = [
+        Labels(f"{subject}/{emotion}", emotion, subject)
+        for subject in ("01", "02", "03", "04")
+        for emotion in RAVDESS_EMOTIONS
+    ]
+    split = split_clips(
+        labels, protocol="subject", folds=4, fold=0, validation_subjects=1, seed=0, probe_share=0.1
+    )
+    index = LabelIndex(RAVDESS_EMOTIONS, split.train_subjects)
+    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    schedule = build.build_schedule(config, 10)
+    like = describe_state(config, model, index, schedule, devices.data_mesh())
+    rng = np.random.default_rng(0)
+
+    def filled(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if leaf.dtype != np.float32:
+            return np.zeros(leaf.shape, leaf.dtype)
+        if "var" in name or "scale" in name:
+            return rng.uniform(0.8, 1.2, leaf.shape).astype(np.float32)
+        return (rng.normal(size=leaf.shape) * 0.2).astype(np.float32)
+
+    state = jax.tree_util.tree_map_with_path(filled, like)
+    about = {
+        "version": "0",
+        "config": settings.to_dict(config),
+        "split": split.to_json(),
+        "emotions": list(index.emotions),
+        "subjects": list(index.subjects),
+        "clips": "none",
+        "total_steps": schedule.total_steps,
+    }
+    manager = checkpoints.open_checkpoints(run)
+    checkpoints.save(manager, 3, state, about, 0.5)
+    manager.wait_until_finished()
+    manager.close()
+    return run

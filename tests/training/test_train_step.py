@@ -1,0 +1,151 @@
+"""The step against plain differentiation of its loss; modality dropout; skipped steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jax_avemo import config as settings
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.objectives import losses
+from jax_avemo.runtime import devices
+from jax_avemo.training import build
+from jax_avemo.training.erase import SIDES
+from jax_avemo.training.train_state import example_batch, prepare_state
+from jax_avemo.training.train_step import drop_modalities, make_train_step, tasks
+
+SUBJECTS, EMOTIONS = 3, 4
+
+
+def small_batch(config):
+    """Four clips: one without picture, one without sound, one of nobody known."""
+    rng = np.random.default_rng(0)
+    batch = example_batch(config, rows=4)
+    batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
+    batch["audio"] = rng.normal(0, 0.1, batch["audio"].shape).astype(np.float32)
+    batch["emotion"] = np.array([0, 1, 2, 3], np.int32)
+    batch["subject"] = np.array([0, 1, 2, -1], np.int32)
+    batch["video_mask"][2] = False
+    batch["audio_length"][3] = 0
+    return batch
+
+
+@pytest.fixture(scope="module")
+def world():
+    config = settings.make_config("x", "tiny", {"train.batch_size": 4, "model.dropout": 0.0})
+    index = LabelIndex(tuple("abcd"), tuple("123"))
+    model = build.build_model(config, EMOTIONS, SUBJECTS)
+    batch = small_batch(config)
+    mesh = devices.data_mesh()
+    schedule = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
+    state, step = prepare_state(config, model, index, schedule, mesh)
+    return config, model, devices.place_batch(batch, mesh), state, step
+
+
+def copy(state):
+    return jax.tree.map(jnp.copy, state)
+
+
+def test_a_step_moves_every_trained_weight_and_counts(world):
+    _, _, batch, state, step = world
+    after, metrics = step(copy(state), batch, jax.random.key(0))
+    after, _ = step(after, batch, jax.random.key(0))  # the first step's learning rate may be 0
+    assert int(after.step) == 2
+    assert int(metrics["skipped"]) == 0
+    still = [
+        jax.tree_util.keystr(path)
+        for (path, new), old in zip(
+            jax.tree_util.tree_leaves_with_path(after.params),
+            jax.tree.leaves(state.params),
+            strict=True,
+        )
+        if np.array_equal(new, old)
+    ]
+    assert still == []
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.batch_stats, state.batch_stats)
+    for layer, _ in SIDES.values():  # fitted between steps
+        assert not any(jax.tree.leaves(moved.pop(layer)))
+    assert all(jax.tree.leaves(moved))
+
+
+def test_the_same_key_gives_the_same_step(world):
+    _, _, batch, state, step = world
+    one, _ = step(copy(state), batch, jax.random.key(3))
+    other, _ = step(copy(state), batch, jax.random.key(3))
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, one.params, other.params)))
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(world):
+    _, _, batch, state, step = world
+    broken = dict(batch) | {"audio": jnp.full_like(batch["audio"], jnp.nan)}
+    after, metrics = step(copy(state), broken, jax.random.key(0))
+    assert int(metrics["skipped"]) == 1
+    assert int(after.step) == 1
+    for name in ("params", "batch_stats", "average_params", "optimizer", "balancer"):
+        same = jax.tree.map(np.array_equal, getattr(after, name), getattr(state, name))
+        assert all(jax.tree.leaves(same)), name
+
+
+@pytest.mark.slow
+def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
+    """Plain SGD through the step equals differentiating the sum of all terms at once."""
+    config, model, batch, state, _ = world
+    objective = build.build_objective(config, 10)
+    whole_share = {"modality_dropout": 0.0, "identity_share": 1.0}
+    objective = type(objective)(**(vars(objective) | whole_share))
+    balancer = build.build_balancer(config, EMOTIONS, SUBJECTS)
+    step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, objective))
+    start = state.replace(
+        step=jnp.int32(4),
+        optimizer=optax.sgd(1.0).init(state.params),
+        balancer=balancer.init(tasks(objective)),
+    )
+    after, metrics = step(start, batch, jax.random.key(0))
+    weights = {name: metrics[f"weight/{name}"] for name in tasks(objective)}
+    reversal = objective.reversal * losses.reversal_schedule(4 / 10)
+    valid, emotion, subject = batch["valid"], batch["emotion"], batch["subject"]
+
+    def whole(params):
+        out, _ = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            batch,
+            train=True,
+            reversal_strength=reversal,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(9)},
+        )
+        smooth = objective.label_smoothing
+        entropy = losses.softmax_cross_entropy
+        return (
+            weights["emotion"] * entropy(out.emotion_logits, emotion, valid, smooth)
+            + weights["identity"] * entropy(out.identity_logits, subject, valid)
+            + objective.orthogonality
+            * losses.orthogonality(out.emotion_embedding, out.identity_embedding, valid)
+            + entropy(out.adversary_identity_logits, subject, valid)
+            + entropy(out.adversary_emotion_logits, emotion, valid)
+            + objective.auxiliary
+            * entropy(out.video_logits, emotion, valid & out.video_available, smooth)
+            + objective.auxiliary
+            * entropy(out.audio_logits, emotion, valid & out.audio_available, smooth)
+        )
+
+    expected = jax.jit(jax.grad(whole))(state.params)
+    got = jax.tree.map(lambda old, new: old - new, state.params, after.params)
+    scale = float(optax.global_norm(expected))
+    for want, have in zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True):
+        np.testing.assert_allclose(have, want, atol=2e-5 * scale, rtol=2e-3)
+
+
+def test_modality_dropout_never_takes_both_and_never_the_only_one():
+    rows = 4000
+    video = jnp.arange(rows) % 4 != 0
+    audio = jnp.arange(rows) % 4 != 1
+    left_video, left_audio = drop_modalities(jax.random.key(0), 0.4, video, audio)
+    assert (left_video | left_audio).all()
+    assert (left_video <= video).all()
+    only_one = np.asarray(video ^ audio)
+    np.testing.assert_array_equal(np.asarray(left_video)[only_one], np.asarray(video)[only_one])
+    both = ~only_one
+    assert abs(float((~left_video)[both].mean()) - 0.2) < 0.03
+    assert abs(float((~left_audio)[both].mean()) - 0.2) < 0.03

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_step import small_batch
+from support.batches import small_batch
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex

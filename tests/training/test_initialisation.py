@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_import_weights import foreign_state, numpy_resnext, safetensors
+from support.foreign_weights import foreign_state, numpy_resnext, safetensors
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex

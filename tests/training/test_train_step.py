@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support.batches import small_batch
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
@@ -12,23 +13,10 @@ from jax_avemo.objectives import losses
 from jax_avemo.runtime import devices
 from jax_avemo.training import build
 from jax_avemo.training.erase import SIDES
-from jax_avemo.training.train_state import example_batch, prepare_state
+from jax_avemo.training.train_state import prepare_state
 from jax_avemo.training.train_step import drop_modalities, make_train_step, tasks
 
 SUBJECTS, EMOTIONS = 3, 4
-
-
-def small_batch(config):
-    """Four clips: one without picture, one without sound, one of nobody known."""
-    rng = np.random.default_rng(0)
-    batch = example_batch(config, rows=4)
-    batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
-    batch["audio"] = rng.normal(0, 0.1, batch["audio"].shape).astype(np.float32)
-    batch["emotion"] = np.array([0, 1, 2, 3], np.int32)
-    batch["subject"] = np.array([0, 1, 2, -1], np.int32)
-    batch["video_mask"][2] = False
-    batch["audio_length"][3] = 0
-    return batch
 
 
 @pytest.fixture(scope="module")

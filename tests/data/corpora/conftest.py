@@ -1,14 +1,7 @@
 """One small face that speaks, in the containers and codecs of the original corpora."""
 
-import zipfile
-from pathlib import Path
-
 import pytest
 from support.media_files import face_takes, tone, write_media
-
-from jax_avemo.data.clip import ClipOptions
-
-OPTIONS = ClipOptions(frame_size=32, frames_per_second=5, max_seconds=10)
 
 
 @pytest.fixture(scope="session")
@@ -41,20 +34,3 @@ def media(tmp_path_factory) -> dict[str, bytes]:
             ),
         )
     }
-
-
-def lay(folder: Path, files: dict[str, bytes]) -> None:
-    """Write files by their path below `folder`."""
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-
-def pack(archive: Path, files: dict[str, bytes]) -> Path:
-    """A deflated zip with the given entries, under whatever names."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
-        for name, data in files.items():
-            opened.writestr(name, data)
-    return archive

@@ -1,7 +1,7 @@
 """CREMA-D: sex from the table of actors, faulty takes left out, one take from two files."""
 
 import pytest
-from corpora.conftest import OPTIONS, lay
+from support.corpus_files import OPTIONS, lay
 
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.corpora import READERS, scan_corpus

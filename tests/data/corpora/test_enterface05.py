@@ -1,7 +1,7 @@
 """eNTERFACE'05 as it is: wrong subject in names, sentences swapped, one subject not cut."""
 
 import pytest
-from corpora.conftest import OPTIONS, lay, pack
+from support.corpus_files import OPTIONS, lay, pack
 
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.corpora import READERS, scan_corpus

@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from corpora.conftest import OPTIONS, lay, pack
+from support.corpus_files import OPTIONS, lay, pack
 
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.corpora import READERS

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from corpora.conftest import OPTIONS, lay, pack
+from support.corpus_files import OPTIONS, lay, pack
 from support.media_files import tone, write_media
 
 import jax_avemo.data.prepare as module

@@ -236,7 +236,7 @@ def _export(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def build_parser() -> Parser:
-    """Every command and its arguments; docs/cli.md is made from it."""
+    """Every command and its arguments; docs/reference/cli.md is made from it."""
     parser = Parser(
         prog="avemo",
         description="Audio-visual emotion recognition: what is felt, apart from who feels it.",

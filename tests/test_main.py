@@ -289,7 +289,7 @@ def leaves(node, path: str = "") -> set[str]:
 
 
 def test_the_data_contract_has_every_field_of_results_json(home):
-    page = (CONFIGS.parent / "docs/data.md").read_text().split("## results.json")[1]
+    page = (CONFIGS.parent / "docs/reference/data.md").read_text().split("## results.json")[1]
     documented = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
     assert len(documented) == len(set(documented)) > 50
     patterns = {
@@ -299,8 +299,8 @@ def test_the_data_contract_has_every_field_of_results_json(home):
     }
     fields = leaves(json.loads((home / "runs/whole/results.json").read_text()))
     undocumented = {f for f in fields if not any(p.fullmatch(f) for p in patterns.values())}
-    assert not undocumented, "give these a line in docs/data.md"
+    assert not undocumented, "give these a line in docs/reference/data.md"
     may_lack = set(re.findall(r"^\| `([^`]+)` \|.*absent where", page, re.MULTILINE))
     always = patterns.keys() - may_lack
     absent = {name for name in always if not any(patterns[name].fullmatch(f) for f in fields)}
-    assert not absent, "these lines of docs/data.md have no field"
+    assert not absent, "these lines of docs/reference/data.md have no field"

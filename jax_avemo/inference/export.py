@@ -27,7 +27,7 @@ TOLERANCES = {"stablehlo": 1e-5, "onnx": 1e-4}
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Which a StableHLO file runs on."""
 _MEANING = {
-    "video": "RGB face crops, aligned and resized as docs/predict.md says; padding is zeros",
+    "video": "RGB face crops, aligned and resized as docs/guides/predict.md says; padding is zeros",
     "video_mask": "true = a real frame; all false = no picture",
     "video_time": "seconds from the start of the window",
     "audio": f"mono, {AUDIO_SAMPLE_RATE} Hz, in [-1, 1]; padding is zeros",

@@ -6,7 +6,7 @@
     result = model.predict("film.mp4")
     result.times, result.probabilities      # [N, 2] seconds; [N, emotions], NaN where unknown
 
-`docs/predict.md` describes what comes out and what is left unknown.
+`docs/guides/predict.md` describes what comes out and what is left unknown.
 """
 
 import json

@@ -115,7 +115,7 @@ class Prediction:
         return tuple(window for window in self.windows if window.face == face)
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is written to JSON; docs/predict.md has the schema."""
+        """As it is written to JSON; docs/guides/predict.md has the schema."""
         facts = self.model
         return {
             "schema_version": PREDICTION_SCHEMA_VERSION,

@@ -43,7 +43,9 @@ def check_batch_size(name: str, batch_size: int, mesh: Mesh, parts: int = 1) -> 
             f"of {mesh.size * parts}"
         )
     if len({sum(d.process_index == p for d in mesh.devices.flat) for p in processes(mesh)}) > 1:
-        raise UserError("the hosts of a run must have equally many devices; see docs/hosts.md")
+        raise UserError(
+            "the hosts of a run must have equally many devices; see docs/guides/multiple_hosts.md"
+        )
 
 
 def processes(mesh: Mesh) -> set[int]:

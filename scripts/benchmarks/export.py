@@ -1,4 +1,4 @@
-"""How large an exported run is and how long it takes: the table in docs/export.md.
+"""How large an exported run is and how long it takes: the table in docs/guides/export.md.
 
     python scripts/benchmarks/export.py RUN
 

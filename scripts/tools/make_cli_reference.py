@@ -1,4 +1,4 @@
-"""What docs/cli.md says, made from the parsers and the fields themselves.
+"""What docs/reference/cli.md says, made from the parsers and the fields themselves.
 
     python scripts/tools/make_cli_reference.py
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from jax_avemo import cli
 from jax_avemo.config_fields import FIELDS, SIZES
 
-PATH = Path(__file__).parents[2] / "docs" / "cli.md"
+PATH = Path(__file__).parents[2] / "docs/reference/cli.md"
 
 _HEAD = """\
 # Command line

@@ -1,4 +1,4 @@
-"""docs/cli.md is what the code says."""
+"""docs/reference/cli.md is what the code says."""
 
 import importlib.util
 from pathlib import Path
@@ -20,7 +20,7 @@ def script():
 
 
 def test_the_reference_is_made_from_the_code(script):
-    stored = (ROOT / "docs/cli.md").read_text()
+    stored = (ROOT / "docs/reference/cli.md").read_text()
     assert stored == script.reference(), "run python scripts/tools/make_cli_reference.py"
 
 

@@ -3,7 +3,7 @@
 Differentiating the scan adds the recurrent kernel's gradient [H, 6H] up step by step. Here the
 backward scan leaves the slopes of all pre-activations, and one matrix product over all steps
 makes the kernel's gradient of them. Both directions share a loop: a fifth less time than two, on
-2 cores (docs/performance.md).
+2 cores (docs/notes/performance.md).
 """
 
 from typing import Any

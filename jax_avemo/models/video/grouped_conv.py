@@ -2,7 +2,7 @@
 
 XLA's CPU backend has no good grouped convolution: the kernel's gradient takes 683 to 3183 ms where
 the dense one takes 3 to 11, and a 1x1 convolution trains at half the speed of the same matrix
-product. A GPU does the grouped one well (docs/performance.md); a TPU was not measured. The
+product. A GPU does the grouped one well (docs/notes/performance.md); a TPU was not measured. The
 parameters are the same everywhere, in the shapes that PyTorch uses up to a transposition.
 """
 

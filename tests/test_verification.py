@@ -1,10 +1,10 @@
-"""docs/trust.md names tests that exist."""
+"""docs/verification.md names tests that exist."""
 
 import re
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-PAGE = TESTS.parent / "docs/trust.md"
+PAGE = TESTS.parent / "docs/verification.md"
 
 
 def named() -> list[tuple[str, str]]:

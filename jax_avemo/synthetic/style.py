@@ -112,7 +112,7 @@ PROSODY: dict[str, dict[str, float]] = {
 }
 """Prosody at full strength, where it differs from NEUTRAL_PROSODY."""
 
-# How much actors differ, chosen so that the exam in docs/guides/synthetic_corpus.md comes out as wanted.
+# How much actors differ, chosen so that the exam (docs/guides/synthetic_corpus.md) comes out right.
 _STYLE_SD = 0.20
 _WEAK_UNIT_PROBABILITY = 0.05
 _WEAK_UNIT = 0.35

@@ -2,8 +2,8 @@
 
 Each takes the sequences of `front_ends` (never aligned: their papers attend across the clocks) and
 gives one vector a clip; AVEmo's last layer makes z of it, so that z, z_e and what they give away
-are measured alike. Where this leaves a paper is listed in docs/reference/baselines.md. Elements that the
-fusion does not see change nothing, and an absent modality is one without elements.
+are measured alike. Where this leaves a paper is listed in docs/reference/baselines.md. Elements
+that the fusion does not see change nothing, and an absent modality is one without elements.
 """
 
 import flax.linen as nn

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.numpy_reference import assert_slopes
+from support.numpy_reference import assert_gradients
 
 from jax_avemo.models.heads import Adversary, LinearErasure, TaskEncoder, gradient_reversal
 
@@ -118,7 +118,7 @@ def test_both_adversaries_have_the_slopes_of_the_formula(classes, z):
         return (jnp.asarray(weights, jnp.float32) * logits).sum()
 
     of_params, of_z = jax.jit(jax.grad(ours, argnums=(0, 1)))(params, z)
-    assert_slopes(loss, (of_params, -4.0 * of_z), params, z)
+    assert_gradients(loss, (of_params, -4.0 * of_z), params, z)
 
 
 def test_task_encoder_has_the_slopes_of_the_formula(z):
@@ -139,7 +139,7 @@ def test_task_encoder_has_the_slopes_of_the_formula(z):
         out = module.apply({"params": p}, z, False)
         return (jnp.asarray(weights, jnp.float32) * out).sum()
 
-    assert_slopes(loss, jax.jit(jax.grad(ours, argnums=(0, 1)))(params, z), params, z)
+    assert_gradients(loss, jax.jit(jax.grad(ours, argnums=(0, 1)))(params, z), params, z)
 
 
 def test_erasure_is_nothing_until_it_is_given_and_then_what_it_says(z):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.numpy_reference import assert_slopes
+from support.numpy_reference import assert_gradients
 
 from jax_avemo.objectives import losses
 
@@ -62,7 +62,7 @@ class TestSoftmaxCrossEntropy:
 
         counted = jnp.asarray(labels), jnp.asarray(valid)
         slope = jax.jit(jax.grad(lambda x: losses.softmax_cross_entropy(x, *counted, 0.2)))(logits)
-        assert_slopes(loss, (slope,), logits)
+        assert_gradients(loss, (slope,), logits)
 
     def test_gradient_is_probability_minus_target(self):
         logits, labels = normal(2, 3, 4), np.array([1, 0, 3])
@@ -216,7 +216,7 @@ def test_couplings_have_the_slopes_of_their_formula_and_padding_has_none(name):
         loss = orthogonality_of
     padded = [np.concatenate([z, np.full((2, z.shape[1]), 7.0, np.float32)]) for z in real]
     slopes = jax.jit(jax.grad(PENALTIES[name], argnums=(0, 1)))(*padded, np.arange(8) < 6)
-    assert_slopes(loss, tuple(slope[:6] for slope in slopes), *real)
+    assert_gradients(loss, tuple(slope[:6] for slope in slopes), *real)
     assert not any(np.any(slope[6:]) for slope in slopes)
 
 

@@ -1,4 +1,4 @@
-"""What more than one test holds the networks against: NumPy in float64, and finite differences."""
+"""References of the networks in NumPy float64, and finite differences."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,20 +7,20 @@ import jax
 import numpy as np
 
 
-def assert_slopes(
+def assert_gradients(
     loss: Callable[..., float], gradients: Any, *point: Any, tolerance: float = 1e-3
 ) -> None:
-    """Central differences of `loss`, written in NumPy, are what JAX says of its own formula.
+    """`gradients`, made by JAX, equal central differences of `loss`, written in NumPy.
 
     Along one random direction for each array, so no array hides behind a larger one. `loss` takes
     `point` in float64; `gradients` has the structure of `point` (a tuple).
     """
     leaves, tree = jax.tree.flatten(point)
     leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
-    slopes = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradients)]
+    given = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradients)]
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(point)]
-    assert len(slopes) == len(leaves)
-    largest = max(np.linalg.norm(slope) for slope in slopes)
+    assert len(given) == len(leaves)
+    largest = max(np.linalg.norm(gradient) for gradient in given)
     assert largest > 0
     rng = np.random.default_rng(0)
     for index, leaf in enumerate(leaves):
@@ -31,8 +31,8 @@ def assert_slopes(
             for s in (step, -step)
         )
         expected = (ahead - behind) / (2 * step)
-        found = (slopes[index] * direction).sum()
-        allowed = tolerance * np.linalg.norm(slopes[index]) + 1e-5 * largest
+        found = (given[index] * direction).sum()
+        allowed = tolerance * np.linalg.norm(given[index]) + 1e-5 * largest
         assert abs(found - expected) <= allowed, (paths[index], found, expected)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.numpy_reference import assert_slopes, batch_norm, layer_norm, self_attention
+from support.numpy_reference import assert_gradients, batch_norm, layer_norm, self_attention
 
 from jax_avemo.models.audio.audio_cnn import AudioNetwork, TemporalBlock
 
@@ -143,7 +143,7 @@ def test_the_whole_network_has_numpys_values_and_slopes(variables):
     sequence, _, _, gradient = run(NETWORK, variables, features, mask)
     params, x = in_float64(variables["params"], features)
     np.testing.assert_allclose(sequence, numpy_network(params, x, real), rtol=1e-3, atol=1e-3)
-    assert_slopes(
+    assert_gradients(
         lambda params: np.sin(3.0 * numpy_network(params, x, real)).sum(),
         (gradient,),
         variables["params"],

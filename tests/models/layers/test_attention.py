@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from support.numpy_reference import assert_slopes, self_attention
+from support.numpy_reference import assert_gradients, self_attention
 
 from jax_avemo.models.layers.attention import (
     AttentivePooling,
@@ -156,7 +156,7 @@ def test_attentive_pooling_has_the_gradient_of_the_formula_s_finite_differences(
         return (jnp.asarray(weights, jnp.float32) * pooled).sum()
 
     gradients = jax.jit(jax.grad(ours, argnums=(0, 1)))(variables["params"], x)
-    assert_slopes(loss, gradients, variables["params"], x)
+    assert_gradients(loss, gradients, variables["params"], x)
 
 
 def test_step_attention_is_attention_after_the_code_of_times_in_value_and_gradient(x):
@@ -185,7 +185,7 @@ def test_step_attention_is_attention_after_the_code_of_times_in_value_and_gradie
 
     gradients, out = ours(params["params"], x)
     np.testing.assert_allclose(out, reference(params["params"], np.asarray(x)), atol=5e-5)
-    assert_slopes(lambda p, x: (weights * reference(p, x)).sum(), gradients, params["params"], x)
+    assert_gradients(lambda p, x: (weights * reference(p, x)).sum(), gradients, params["params"], x)
 
 
 def test_attentive_pooling_ignores_what_padding_contains_in_value_and_gradient(x):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from support.numpy_reference import assert_slopes
+from support.numpy_reference import assert_gradients
 
 from jax_avemo.models.lstm.dual_lstm import BLOCKS, DualLSTM, dual_lstm_cell, project
 
@@ -124,7 +124,7 @@ def test_the_scans_gradient_is_the_equations_finite_difference(kind, sequences, 
         return (jnp.asarray(weights, jnp.float32) * out).sum()
 
     point = (variables["params"], video, audio)
-    assert_slopes(loss, quick_jit(jax.grad(ours, argnums=(0, 1, 2)))(*point), *point)
+    assert_gradients(loss, quick_jit(jax.grad(ours, argnums=(0, 1, 2)))(*point), *point)
 
 
 def scan_dual_lstm(params, video, audio, video_mask, audio_mask, unroll=1):

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from support.numpy_reference import assert_slopes
+from support.numpy_reference import assert_gradients
 
 from jax_avemo.models.video.coordinate_attention import CoordinateAttention, hard_swish
 
@@ -88,7 +88,7 @@ def test_its_gradient_is_the_equations_finite_difference():
 
         return jax.grad(loss, argnums=(0, 1))(params, x)
 
-    assert_slopes(
+    assert_gradients(
         lambda params, x: (weights * reference(params, x, MASK)[0]).sum(),
         gradients(params, X),
         params,

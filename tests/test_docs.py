@@ -84,7 +84,9 @@ def test_the_citation_names_this_version():
 def test_the_method_names_files_that_exist():
     page = (ROOT / "docs/method.md").read_text()
     named = set(
-        re.findall(r"`((?:media|data|models|objectives|erasure|training|evaluation)/[\w/.]*)`", page)
+        re.findall(
+            r"`((?:media|data|models|objectives|erasure|training|evaluation)/[\w/.]*)`", page
+        )
     )
     assert len(named) > 15
     for path in named:

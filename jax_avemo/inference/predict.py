@@ -137,7 +137,6 @@ class Model:
         """Judge a media file of any length, decoded in another process under limits.
 
         Memory does not grow with the film but for what is returned (about 1 KB a window and face).
-        A script that calls this needs `if __name__ == "__main__":`, for the process is spawned.
 
         Args:
           path: a film, or sound alone, or picture alone.

@@ -2,20 +2,19 @@
 
 import contextlib
 import math
-import multiprocessing
-import os
 import resource
 import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
 
+from jax_avemo.media.child_process import ChildProcess
 from jax_avemo.runtime.errors import UserError
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""The workers are the parallelism; libraries read this when they are imported."""
 _READY, _VALUE, _ERROR, _END = b"R", b"V", b"E", b"."
 _START_SECONDS = 120.0
 _MOST_LOST_STARTS = 3
@@ -109,7 +108,8 @@ def stream_isolated(
         reached, or the process died; after the pieces that came before.
     """
     limits = limits or Limits()
-    pipe, process = _start(_serve_stream, limits)
+    process = _start(_serve_stream, limits)
+    pipe = process.pipe
     try:
         try:
             pipe.send((function, task))
@@ -125,12 +125,9 @@ def stream_isolated(
                     raise IsolatedError(" ".join(message[1:].decode(errors="replace").split()))
                 yield message[1:]
         except (EOFError, OSError) as error:
-            process.join(5.0)
-            raise IsolatedError(_cause(process.exitcode, limits)) from error
+            raise IsolatedError(_cause(process.exit_code(5.0), limits)) from error
     finally:
-        pipe.close()
-        process.kill()
-        process.join()
+        process.close()
 
 
 class IsolatedWorker:
@@ -175,14 +172,8 @@ class IsolatedError(UserError):
     """Work in another process failed; the message is the reason, without the file's name."""
 
 
-def _start(serve: Callable[[Any, Limits], None], limits: Limits) -> tuple[Any, Any]:
-    context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, limits), daemon=True)
-    with single_threaded_libraries():
-        process.start()
-    theirs.close()
-    return pipe, process
+def _start(serve: Callable[[Any, Limits], None], limits: Limits) -> ChildProcess:
+    return ChildProcess(serve, limits, environment=_ONE_THREAD)
 
 
 class _Worker:
@@ -190,7 +181,8 @@ class _Worker:
 
     def __init__(self, function: Callable[[Any], bytes], limits: Limits) -> None:
         self._limits = limits
-        self.pipe, self._process = _start(_serve, limits)
+        self._process = _start(_serve, limits)
+        self.pipe = self._process.pipe
         self.ready = self.dead = self.may_be_innocent = False
         self.cause = ""
         self.task: int | None = None
@@ -208,8 +200,7 @@ class _Worker:
         try:
             message = self.pipe.recv_bytes()
         except (EOFError, OSError):
-            self._process.join(5.0)
-            code = self._process.exitcode
+            code = self._process.exit_code(5.0)
             self.may_be_innocent = code != -signal.SIGXCPU
             return self._died(_cause(code, self._limits), killed=code is not None and code < 0)
         if not self.ready:
@@ -230,17 +221,12 @@ class _Worker:
         self.end()
         self.cause = cause
         if not self.ready and not killed:
-            raise UserError(
-                f"a worker process did not start ({cause}): a script that calls this needs "
-                "`if __name__ == '__main__':` around its work"
-            )
+            raise UserError(f"a worker process did not start ({cause})")
         return None if self.task is None else Outcome(self.task, None, cause)
 
     def end(self) -> None:
         self.dead = True
-        self.pipe.close()
-        self._process.kill()
-        self._process.join()
+        self._process.close()
 
 
 def _cause(exit_code: int | None, limits: Limits) -> str:
@@ -250,21 +236,6 @@ def _cause(exit_code: int | None, limits: Limits) -> str:
         name = signal.Signals(-exit_code).name
         return f"crashed the decoder ({name})"
     return f"ended the decoder (exit code {exit_code})"
-
-
-@contextlib.contextmanager
-def single_threaded_libraries() -> Iterator[None]:
-    """The workers are the parallelism. Read by libraries at import, so set before the start."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _serve(pipe: Any, limits: Limits) -> None:
@@ -318,19 +289,9 @@ def _attempt(function: Callable[[Any], bytes | None], task: Any, limits: Limits)
 
 
 def _confine(limits: Limits) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when it is over
-    threading.Thread(target=_follow_parent, daemon=True).start()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, limits.file_bytes)
     _limit(resource.RLIMIT_AS, limits.memory_bytes)
-
-
-def _follow_parent() -> None:
-    """End when the parent does, in the middle of a task too: a killed run leaves nobody behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _limit_cpu(limits: Limits) -> None:

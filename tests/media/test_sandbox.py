@@ -143,8 +143,7 @@ def test_workers_that_never_start_are_one_line(monkeypatch):
 def test_workers_end_in_the_middle_of_a_task_when_their_parent_is_killed(tmp_path):
     code = (
         "from test_sandbox import act\nfrom jax_avemo.media.sandbox import run_isolated\n"
-        "if __name__ == '__main__':\n"
-        f"    list(run_isolated(act, ['tell:{tmp_path}/pid'], workers=1))\n"
+        f"list(run_isolated(act, ['tell:{tmp_path}/pid'], workers=1))\n"
     )
     (tmp_path / "run.py").write_text(code)
     paths = [str(Path(__file__).parent), str(Path(sandbox.__file__).parents[2])]
@@ -164,6 +163,29 @@ def test_workers_end_in_the_middle_of_a_task_when_their_parent_is_killed(tmp_pat
             break
         time.sleep(0.02)
     assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("given", ["file", "stdin"])
+def test_a_script_without_a_guard_runs_once(tmp_path, given):
+    """`multiprocessing` would run it again in every worker, and end in its own RuntimeError."""
+    code = (
+        "from test_sandbox import act\nfrom jax_avemo.media.sandbox import run_isolated\n"
+        "print('begins', flush=True)\n"
+        "(outcome,) = run_isolated(act, ['echo'], workers=1)\n"
+        "print(len(outcome.value))\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    paths = [str(Path(__file__).parent), str(Path(sandbox.__file__).parents[2])]
+    done = subprocess.run(
+        [sys.executable, "run.py" if given == "file" else "-"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        input=code if given == "stdin" else None,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("begins\n100000\n", "")
 
 
 def test_leaving_early_ends_the_workers():

@@ -18,6 +18,7 @@ from jax_avemo.inference.timeline import Judgement, Prediction, caption, spans
 from jax_avemo.media.decoding.container import MediaError, audio_stream, opened
 from jax_avemo.media.decoding.stream import stream_media
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
+from jax_avemo.palette import colours_of, rgb_of
 from jax_avemo.runtime.files import atomic_path
 
 _FRAMES_PER_SECOND = 25.0
@@ -29,17 +30,6 @@ _LANE_PIXELS = 150
 _BOX_GAP_SECONDS = 0.6
 """A box is drawn this long after a face was last found."""
 _TIME_BASE = Fraction(1, 90_000)
-# RGB; apart from each other for most colour-blind eyes (Okabe and Ito), and names stand beside.
-_COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (160, 160, 160),
-    (110, 110, 255),
-)
 _BACKGROUND, _INK, _FAINT = (24, 24, 28), (235, 235, 235), (70, 70, 78)
 LIMITS = Limits(seconds=300.0, cpu_seconds=120, memory_bytes=6 << 30, file_bytes=32 << 30)
 
@@ -168,6 +158,7 @@ class Painter:
 
     def __init__(self, prediction: Prediction) -> None:
         self._prediction = prediction
+        self._colours = [rgb_of(colour) for colour in colours_of(prediction.emotions)]
         self._spans = spans(prediction.windows, prediction.duration)
         self._starts = [start for start, _, _ in self._spans]
         self._paths = {path.number: path for path in prediction.faces}
@@ -223,7 +214,7 @@ class Painter:
         x = min(max(left, 0), max(width - wide - 8, 0))
         y = max(top, tall + 10)
         cv2.rectangle(picture, (x, y - tall - 10), (x + wide + 8, y), _BACKGROUND, -1)
-        _write(picture, text, (x + 4, y - 6), letters, colour)
+        _write(picture, text, (x + 4, y - 6), letters)
 
     def _lane(self, lane: np.ndarray, window: Judgement, time: float, letters: float) -> None:
         """The last seconds of one timeline: a line an emotion, the present at the right."""
@@ -252,20 +243,23 @@ class Painter:
                     lane,
                     [points],
                     False,
-                    _COLOURS[emotion % len(_COLOURS)],
+                    self._colours[emotion],
                     3 if strong else 1,
                     cv2.LINE_AA,
                 )
         rows = max(1, int((bottom - top) / (30 * letters)))
         for row, emotion in enumerate(np.argsort(-now)[:rows]):
             text = f"{self._prediction.emotions[emotion]} {100 * now[emotion]:.0f} %"
-            place = (right + 8, top + round((row + 0.8) * 30 * letters))
-            _write(lane, text, place, 0.9 * letters, _COLOURS[emotion % len(_COLOURS)])
+            x, y = right + 8, top + round((row + 0.8) * 30 * letters)
+            side = round(16 * letters)
+            # Dark colours are told on a dark lane as a patch, but not as thin letters.
+            cv2.rectangle(lane, (x, y - side), (x + side, y), self._colours[emotion], -1)
+            _write(lane, text, (x + side + 6, y), 0.9 * letters)
 
     def _colour(self, emotion: str | None) -> tuple[int, int, int]:
         if emotion is None:
             return _INK
-        return _COLOURS[self._prediction.emotions.index(emotion) % len(_COLOURS)]
+        return self._colours[self._prediction.emotions.index(emotion)]
 
 
 def _write(

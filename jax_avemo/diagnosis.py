@@ -36,7 +36,8 @@ EXTRAS = {
     "demo": "the synthetic demo corpus (the default experiment makes it)",
     "web": "avemo serve",
     "onnx": "avemo export --format onnx",
-    "torch": "weights in PyTorch's own files",
+    "report": "avemo report",
+    "bench": "benchmarks beside PyTorch, and weights in its .pth files",
     "dev": "the tests",
 }
 """What an extra of the package is for; extras that are not here are shown by name alone."""

@@ -19,22 +19,22 @@ from ml_collections import ConfigDict
 from jax_avemo.config import AUTO, make_config
 from jax_avemo.runtime.errors import UserError
 
-ADVERSARIES = {"train.decorrelate": False, "model.erase": False}
+ADVERSARIES = {"train.resample": False, "model.erasure": False}
 
 DECOUPLING: dict[str, dict[str, Any]] = {
-    "fusion_only": {"model.decouple": False, "train.decorrelate": False},
+    "fusion_only": {"model.decouple": False, "train.resample": False},
     "decorrelated_fusion": {"model.decouple": False},
-    "as_recorded": {"train.decorrelate": False},
-    "no_erasure": {"model.erase": False},
+    "as_recorded": {"train.resample": False},
+    "no_erasure": {"model.erasure": False},
     "adversaries": ADVERSARIES,
-    "marginal_adversaries": ADVERSARIES | {"objective.coupling": "marginal"},
-    "no_coupling": {"objective.coupling": "none", "objective.orthogonality": 0.0},
-    "marginal": {"objective.coupling": "marginal"},
-    "hsic": {"objective.coupling": "hsic"},
-    "orthogonality": {"objective.coupling": "none"},
-    "whole_identity": {"objective.identity_share": 1.0},
-    "fixed_weights": {"objective.balancer": "fixed"},
-    "uncertainty": {"objective.balancer": "uncertainty"},
+    "marginal_adversaries": ADVERSARIES | {"model.adversary": "marginal"},
+    "no_coupling": {"model.adversary": "none", "objective.orthogonality_weight": 0.0},
+    "marginal": {"model.adversary": "marginal"},
+    "hsic": {"model.adversary": "none", "objective.hsic_weight": 1.0},
+    "orthogonality": {"model.adversary": "none"},
+    "whole_identity": {"objective.identity_gradient_scale": 1.0},
+    "fixed_weights": {"objective.loss_balancing": "fixed"},
+    "uncertainty": {"objective.loss_balancing": "uncertainty"},
 }
 NETWORK: dict[str, dict[str, Any]] = {
     "no_coordinate_attention": {"model.coordinate_attention": False},

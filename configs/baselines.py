@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jax_avemo.config import AUTO, make_config
 from jax_avemo.runtime.errors import UserError
 
-PLAIN = {"model.decouple": False, "train.decorrelate": False}
+PLAIN = {"model.decouple": False, "train.resample": False}
 
 BASELINES: dict[str, dict[str, Any]] = {
     "cfn_sr": {"model.fusion": "cross_modal_residual"},
@@ -24,7 +24,7 @@ BASELINES: dict[str, dict[str, Any]] = {
     "one_lstm": {
         "model.fusion": "lstm_concat",
         "model.embedded_self_attention": False,
-        "model.skip": False,
+        "model.skip_connection": False,
     },
     "averaged_logits": {"model.fusion": "averaged_logits"},
     "audio_alone": {"model.modalities": ("audio",)},

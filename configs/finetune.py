@@ -1,6 +1,6 @@
 """Start from what is known already: weights trained on ImageNet, or another run's network.
 
-    python -m jax_avemo.main --config=configs/finetune.py --config.init.weights=FILE
+    python -m jax_avemo.main --config=configs/finetune.py --config.init.weights_file=FILE
     python -m jax_avemo.main --config=configs/finetune.py:run[,SIZE] --config.init.run=RUN
 
 The first takes torchvision's or timm's `resnext50_32x4d` (.safetensors or .pth; nothing in it is
@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model.pixels": ("colour",),
         "model.colour_mean": (0.485, 0.456, 0.406),
         "model.colour_deviation": (0.229, 0.224, 0.225),
-        "train.frozen_stages": 2,
+        "model.frozen_stages": 2,
         "train.layer_decay": 0.7,
     },
     "run": _GENTLY | {"train.layer_decay": 0.8},

@@ -191,7 +191,9 @@ def folds(config: ConfigDict) -> int:
     if config.split.folds:
         return int(config.split.folds)
     corpus = config.data.corpus
-    groups = _SENTENCE_GROUPS.get(corpus, 5) if config.split.protocol == "content" else 1
+    groups = (
+        _SENTENCE_GROUPS.get(corpus, 5) if config.split.protocol == "content_independent" else 1
+    )
     return _DEFAULT_FOLDS.get(corpus, 5) * groups
 
 

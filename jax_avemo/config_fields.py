@@ -93,36 +93,44 @@ FIELDS: dict[str, Field] = {
     "data.demo_confound": _number(0.0, "demo corpus: share of takes tied to the actor", 0, 1),
     # --- who is in which split
     "split.protocol": _one_of(
-        "subject", "what test and training do not share", "subject", "content", "leaky"
+        "subject_independent",
+        "what test and training do not share",
+        "subject_independent",
+        "content_independent",
+        "leaky",
     ),
     "split.folds": _number(
         0,
         "number of folds (0 = demo 3, ravdess 6, else 5; times 2 or, where sentences are many, 5 "
-        "under the protocol content)",
+        "under content_independent)",
         0,
         1000,
     ),
     "split.fold": _number(0, "which fold is tested", 0, 999),
     "split.validation_subjects": _number(4, "subjects that select the model", 1),
-    "split.probe_share": _number(0.15, "share of each training subject kept for probes", 0, 0.5),
+    "split.probe_fraction": _number(0.15, "share of each training subject kept for probes", 0, 0.5),
     "split.seed": _number(0, "seed of the split", 0),
     # --- what the network eats
     "input.frame_size": _number(224, "side of the face crops fed, px", 16, 1024),
     "input.frames_train": _number(8, "frames a clip in training", 1, 256),
     "input.frames_eval": _number(16, "frames a clip in evaluation", 1, 256),
     "input.audio_seconds": _number(6.0, "longer sound is cut (training: at random), s", 0.25, 60),
-    "augment.flip": _number(0.5, "probability of mirroring the face", 0, 1),
-    "augment.colour": _number(1.0, "strength of brightness and tint changes", 0, 3),
-    "augment.grey": _number(0.2, "probability of a grey clip", 0, 1),
-    "augment.erase": _number(0.5, "probability of a grey square over the face", 0, 1),
-    "augment.zoom": _number(0.1, "largest zoom of the face, a share of its side", 0, 0.5),
-    "augment.rotate": _number(8.0, "largest rotation of the face, degrees", 0, 45),
+    "augment.flip_probability": _number(0.5, "probability of mirroring the face", 0, 1),
+    "augment.colour_strength": _number(1.0, "strength of brightness and tint changes", 0, 3),
+    "augment.grey_probability": _number(0.2, "probability of a grey clip", 0, 1),
+    "augment.occlusion_probability": _number(
+        0.5, "probability of a grey square over the face", 0, 1
+    ),
+    "augment.max_zoom": _number(0.1, "largest zoom of the face, a share of its side", 0, 0.5),
+    "augment.max_rotation_degrees": _number(8.0, "largest rotation of the face, degrees", 0, 45),
     "augment.gain_db": _number(3.0, "standard deviation of the level, dB", 0, 30),
-    "augment.noise": _number(0.5, "probability of added noise (10 to 30 dB SNR)", 0, 1),
-    "augment.speed": _number(0.06, "largest change of playing speed, a share", 0, 0.3),
-    "augment.equalise_db": _number(4.0, "standard deviation of a random response, dB", 0, 30),
-    "augment.mask": _number(0.3, "probability of a masked band, and of a masked moment", 0, 1),
-    "augment.recombine": _number(
+    "augment.noise_probability": _number(0.5, "probability of added noise (10 to 30 dB SNR)", 0, 1),
+    "augment.max_speed_change": _number(0.06, "largest change of playing speed, a share", 0, 0.3),
+    "augment.equaliser_db": _number(4.0, "standard deviation of a random response, dB", 0, 30),
+    "augment.mask_probability": _number(
+        0.3, "probability of a masked band, and of a masked moment", 0, 1
+    ),
+    "augment.audio_swap_probability": _number(
         0.5, "probability that a clip's sound is another take's of the same emotion", 0, 1
     ),
     # --- the network
@@ -146,13 +154,16 @@ FIELDS: dict[str, Field] = {
     "model.stem_width": _number(64, "channels of the first convolution", 1),
     "model.stem_kernel": _number(7, "side of the first convolution, px", 1, 15),
     "model.expansion": _number(4, "channels of the first stage over the stem's", 1),
+    "model.frozen_stages": _number(
+        0, "stages of the face network that don't learn: 1 its stem, 2 and its first stage, ...", 0
+    ),
     "model.coordinate_attention": _switch(True, "coordinate attention in every bottleneck"),
     "model.attention_gate_bias": _number(
         0.0, "initial bias of coordinate attention's gates (2: they start nearly open)", -4, 4
     ),
     "model.residual_scale": _number(1.0, "initial scale of a bottleneck's last batch norm", 0, 4),
     "model.batch_norm_momentum": _number(0.9, "decay of the running statistics", 0, 0.9999),
-    "model.spectrum": _one_of("log_mel", "input of the audio network", "log_mel", "mfcc"),
+    "model.spectral_features": _one_of("log_mel", "input of the audio network", "log_mel", "mfcc"),
     "model.mel_bands": _number(64, "mel bands", 8, 256),
     "model.prosody": _switch(True, "pitch, voicing and level beside the spectrum"),
     "model.functionals": _switch(True, "length, pitch, jitter, level and tilt of the utterance"),
@@ -174,70 +185,76 @@ FIELDS: dict[str, Field] = {
         "late_transformer",
         "averaged_logits",
     ),
-    "model.skip": _switch(True, "pooled branch features also enter the fused embedding"),
+    "model.skip_connection": _switch(True, "pooled branch features also enter the fused embedding"),
     "model.fused_width": _number(256, "width of the fused embedding z", 4),
     "model.embedding_width": _number(128, "width of z_e and z_i", 4),
     "model.dropout": _number(0.2, "dropout", 0, 0.9),
     "model.decouple": _switch(True, "identity encoder and coupling; False = fusion only"),
-    "model.erase": _switch(
+    "model.erasure": _switch(
         True, "linear maps take what tells subjects apart out of z_e, and emotions out of z_i"
+    ),
+    "model.adversary": _one_of(
+        "conditional",
+        "adversaries: of identity on z_e and of emotion on z_i, given the other label or not",
+        "conditional",
+        "marginal",
+        "none",
+    ),
+    "model.dtype": _one_of(
+        "float32", "of the face and audio networks' computation", "float32", "bfloat16"
     ),
     "model.remat": _switch(False, "recompute the face network in the backward pass (memory)"),
     # --- what is optimised
     "objective.label_smoothing": _number(0.1, "label smoothing of the emotion loss", 0, 0.5),
-    "objective.auxiliary": _number(0.5, "weight of the emotion head on each branch", 0),
-    "objective.coupling": _one_of(
-        "conditional",
-        "how z_e and z_i are kept apart",
-        "conditional",
-        "marginal",
-        "hsic",
-        "none",
-    ),
-    "objective.reversal": _number(0.1, "strength of the reversed gradient at the end", 0),
-    "objective.orthogonality": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
-    "objective.hsic": _number(1.0, "weight of HSIC(z_e, z_i) when coupling is hsic", 0),
-    "objective.balancer": _one_of(
+    "objective.auxiliary_weight": _number(0.5, "weight of the emotion head on each branch", 0),
+    "objective.reversal_strength": _number(0.1, "strength of the reversed gradient at the end", 0),
+    "objective.orthogonality_weight": _number(0.1, "weight of the orthogonality of z_e and z_i", 0),
+    "objective.hsic_weight": _number(0.0, "weight of HSIC(z_e, z_i)", 0),
+    "objective.loss_balancing": _one_of(
         "gradnorm", "how the task weights move", "gradnorm", "fixed", "uncertainty"
     ),
-    "objective.identity": _number(1.0, "weight of the identity task when balancer is fixed", 0),
-    "objective.identity_share": _number(
+    "objective.identity_weight": _number(
+        1.0, "weight of the identity task when loss_balancing is fixed", 0
+    ),
+    "objective.identity_gradient_scale": _number(
         0.0,
         "share of identity's and the coupling's gradients that goes on into z and the trunk",
         0,
         1,
     ),
     "objective.gradnorm_alpha": _number(1.5, "GradNorm's restoring force", 0, 10),
-    "objective.balancer_learning_rate": _number(0.005, "step of the task weights", 0, 1),
+    "objective.loss_balancing_learning_rate": _number(0.005, "step of the task weights", 0, 1),
     # --- where the first weights come from
-    "init.weights": _text("", "ResNeXt weights of the face network: .safetensors or .pth"),
+    "init.weights_file": _text("", "ResNeXt weights of the face network: .safetensors or .pth"),
     "init.run": _text("", "run directory whose network training starts from"),
     # --- how
     "train.batch_size": _number(32, "clips a step, over all devices", 1),
-    "train.accumulate": _number(1, "parts a batch goes through the network in (memory)", 1),
+    "train.accumulation_steps": _number(1, "parts a batch goes through the network in (memory)", 1),
     "train.epochs": _number(100, "passes over the training clips", 1),
     "train.learning_rate": _number(1e-3, "peak of the learning rate", 0, 10),
     "train.weight_decay": _number(0.05, "AdamW's weight decay", 0, 1),
-    "train.warmup_share": _number(0.06, "share of the steps that warm up", 0, 0.9),
-    "train.frozen_stages": _number(
-        0, "stages of the face network that don't learn: 1 its stem, 2 and its first stage, ...", 0
-    ),
+    "train.warmup_fraction": _number(0.06, "share of the steps that warm up", 0, 0.9),
     "train.layer_decay": _number(
         1.0, "learning rate of a stage of the face network, a share of the next one's", 0.01, 1
     ),
-    "train.clip_norm": _number(1.0, "largest norm of the gradient", 0),
-    "train.ema": _number(0.99, "decay of the averaged weights that are evaluated", 0, 0.99999),
-    "train.decorrelate": _switch(
+    "train.max_grad_norm": _number(1.0, "largest norm of the gradient", 0),
+    "train.ema_decay": _number(
+        0.99, "decay of the averaged weights that are evaluated", 0, 0.99999
+    ),
+    "train.resample": _switch(
         True, "draw clips as if every subject showed every emotion equally often"
     ),
     "train.modality_dropout": _number(0.2, "probability that a clip loses one modality", 0, 1),
-    "train.precision": _one_of("float32", "of the computation", "float32", "bfloat16"),
-    "train.evaluations": _number(10, "validations (and checkpoints) over the run", 1),
-    "train.log_every": _number(10, "steps between lines of metrics.jsonl", 1),
-    "train.compilation_cache": _text("", "folder of compiled programs ('' = user's cache folder)"),
+    "train.num_evaluations": _number(10, "validations (and checkpoints) over the run", 1),
+    "train.log_every_steps": _number(10, "steps between lines of metrics.jsonl", 1),
+    "train.compilation_cache_dir": _text(
+        "", "folder of compiled programs ('' = user's cache folder)"
+    ),
     "evaluate.batch_size": _number(64, "clips an evaluation step, over all devices", 1),
-    "evaluate.bootstrap": _number(2000, "resamples of the subjects for intervals", 100),
-    "evaluate.select": _one_of("validation", "which subjects pick the model", "validation", "test"),
+    "evaluate.bootstrap_samples": _number(2000, "resamples of the subjects for intervals", 100),
+    "evaluate.selection_split": _one_of(
+        "validation", "which subjects pick the model", "validation", "test"
+    ),
 }
 
 _CPU: dict[str, Any] = {
@@ -279,7 +296,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "model.fused_width": 96,
         "model.embedding_width": 48,
         "train.epochs": 36,
-        "train.evaluations": 5,
+        "train.num_evaluations": 5,
     },
     "tiny": _CPU
     | {
@@ -303,10 +320,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "model.embedding_width": 8,
         "train.batch_size": 8,
         "train.epochs": 2,
-        "train.evaluations": 2,
-        "train.log_every": 1,
+        "train.num_evaluations": 2,
+        "train.log_every_steps": 1,
         "evaluate.batch_size": 16,
-        "evaluate.bootstrap": 200,
+        "evaluate.bootstrap_samples": 200,
     },
 }
 """What each size replaces: `full` is the method as written, `cpu` has the same blocks, fewer and

@@ -15,9 +15,9 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_json
 from jax_avemo.runtime.progress import say
 
-_FREE_FIELDS = {"data.workers", "train.compilation_cache", "evaluate.batch_size", "data.source"}
+_FREE_FIELDS = {"data.workers", "train.compilation_cache_dir", "evaluate.batch_size", "data.source"}
 """Fields that may differ when a run is continued: they change no result."""
-_OF_FUSION = {"objective.label_smoothing", "objective.auxiliary"}
+_OF_FUSION = {"objective.label_smoothing", "objective.auxiliary_weight"}
 """Of the objective, all that a network without an identity branch depends on."""
 
 
@@ -52,7 +52,7 @@ def announce(config: ConfigDict, run: Path) -> None:
             "no accelerator found, so the 'cpu' size was taken: the same blocks, fewer and "
             "narrower. The method as written: --config=FILE:full"
         )
-    if config.split.protocol == "leaky" or config.evaluate.select == "test":
+    if config.split.protocol == "leaky" or config.evaluate.selection_split == "test":
         tell(
             "warning: this protocol lets the test subjects into training or selection; it exists "
             "to reproduce published figures, and its numbers are marked as not honest"
@@ -144,8 +144,8 @@ def claim_run(run: Path, config: ConfigDict) -> None:
             ) from error
         # A field that is younger than the run has its default there.
         theirs = settings.to_dict(settings.from_dict(theirs))
-        idle = () if config.model.decouple else [f for f in ours if f.startswith("objective.")]
-        free = _FREE_FIELDS | (set(idle) - _OF_FUSION)
+        of_identity = {f for f in ours if f.startswith("objective.")} | {"model.adversary"}
+        free = _FREE_FIELDS | (set() if config.model.decouple else of_identity - _OF_FUSION)
         for field, value in ours.items():
             if field not in free and theirs[field] != value:
                 raise UserError(
@@ -173,7 +173,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     multihost.from_first(lambda: claim_run(run, config))
     multihost.from_first(lambda: ensure_clips(config))
     clips = read_clips(settings.data_dir(config))
-    keep_compiled_programs(config.train.compilation_cache)
+    keep_compiled_programs(config.train.compilation_cache_dir)
     split = split_clips(
         clips.labels,
         protocol=config.split.protocol,
@@ -181,7 +181,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
         fold=config.split.fold,
         validation_subjects=config.split.validation_subjects,
         seed=config.split.seed,
-        probe_share=config.split.probe_share,
+        probe_share=config.split.probe_fraction,
     )
     if multihost.is_first():
         write_json(run / "split.json", split.to_json())

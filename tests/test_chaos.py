@@ -17,7 +17,7 @@ from jax_avemo.data.clip import clip_to_bytes
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 
 RUN = "runs/chaos"
-LENGTH = ("--config.train.epochs=8", "--config.train.evaluations=6")
+LENGTH = ("--config.train.epochs=8", "--config.train.num_evaluations=6")
 STEPS = 27
 """Steps of a run of that length; a checkpoint is saved after every fifth, and the last."""
 STAGES = ("corpus", "preparation", "training", "saving", "evaluation")
@@ -30,7 +30,7 @@ class Job:
         self.home, self.run = home, home / RUN
         self.data = home / "data/demo-4x1-seed0"
         self.log = home / "stderr.txt"
-        self.compiled = f"--config.train.compilation_cache={home.parent}/whole/compiled"
+        self.compiled = f"--config.train.compilation_cache_dir={home.parent}/whole/compiled"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -142,7 +142,7 @@ def comparable(home: Path) -> dict:
     # Clip by clip: in which order a record has its fields differs from process to process.
     found["clips"] = [clip_to_bytes(clip) for clip in read_clips(index.parents[1])]
     results = json.loads((home / RUN / "results.json").read_bytes())
-    results["config"].pop("train.compilation_cache")
+    results["config"].pop("train.compilation_cache_dir")
     found["results"] = {k: v for k, v in results.items() if k not in {"hardware", "commit"}}
     return found
 

@@ -201,12 +201,12 @@ def test_a_network_without_identity_goes_on_whatever_the_coupling(tmp_path):
     for name, start in (("fused", fused), ("decoupled", {})):
         (tmp_path / name).mkdir()
         claim(start, name)
-    claim(fused | {"objective.coupling": "hsic", "objective.reversal": 2.0})
-    for changes in ({"objective.auxiliary": 2.0}, {"train.epochs": 5}):
+    claim(fused | {"model.adversary": "none", "objective.reversal_strength": 2.0})
+    for changes in ({"objective.auxiliary_weight": 2.0}, {"train.epochs": 5}):
         with pytest.raises(UserError, match=next(iter(changes))):
             claim(fused | changes)
-    with pytest.raises(UserError, match="objective.coupling"):
-        claim({"objective.coupling": "hsic"}, "decoupled")
+    with pytest.raises(UserError, match="model.adversary"):
+        claim({"model.adversary": "none"}, "decoupled")
 
 
 def test_damaged_small_files_of_a_run_are_one_line_or_made_again(home, tmp_path, capsys):

@@ -21,18 +21,18 @@ LONGEST_SILENCE_SECONDS = 0.4
 class AugmentOptions:
     """Strengths; see the `augment` fields of `jax_avemo.config_fields`."""
 
-    flip: float
-    colour: float
-    grey: float
-    erase: float
-    zoom: float
-    rotate: float
+    flip_probability: float
+    colour_strength: float
+    grey_probability: float
+    occlusion_probability: float
+    max_zoom: float
+    max_rotation_degrees: float
     gain_db: float
-    noise: float
-    speed: float
-    equalise_db: float
-    mask: float
-    recombine: float
+    noise_probability: float
+    max_speed_change: float
+    equaliser_db: float
+    mask_probability: float
+    audio_swap_probability: float
 
 
 def crop_matrix(
@@ -83,10 +83,10 @@ def random_crop_matrix(
     return crop_matrix(
         stored,
         fed,
-        zoom=1 + rng.uniform(-options.zoom, options.zoom),
-        degrees=rng.uniform(-options.rotate, options.rotate),
+        zoom=1 + rng.uniform(-options.max_zoom, options.max_zoom),
+        degrees=rng.uniform(-options.max_rotation_degrees, options.max_rotation_degrees),
         shift=rng.uniform(-margin, margin, 2) * 0.6,
-        flip=rng.random() < options.flip,
+        flip=rng.random() < options.flip_probability,
     )
 
 
@@ -94,14 +94,14 @@ def recolour(
     frames: UInt8[np.ndarray, "F H W 3"], options: AugmentOptions, rng: Generator
 ) -> UInt8[np.ndarray, "F H W 3"]:
     """Brightness, tint, contrast, grey and an erased square."""
-    strength = options.colour
+    strength = options.colour_strength
     gain = 1 + strength * (rng.uniform(0.8, 1.25) * rng.uniform(0.93, 1.07, 3) - 1)
     offset = strength * rng.uniform(-15, 15)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
     frames = np.stack([cv2.LUT(frame, table[None]) for frame in frames])
-    if rng.random() < options.grey:
+    if rng.random() < options.grey_probability:
         frames = np.repeat(frames.mean(-1, keepdims=True).astype(np.uint8), 3, axis=-1)
-    if rng.random() < options.erase:
+    if rng.random() < options.occlusion_probability:
         side = frames.shape[1] // 4
         top, left = rng.integers(0, frames.shape[1] - side + 1, 2)
         frames[:, top : top + side, left : left + side] = 128
@@ -143,14 +143,14 @@ def vary_sound(
     added noise (white to low-passed, 10 to 30 dB below the sound)."""
     audio = audio * np.float32(10 ** (rng.normal(0, options.gain_db) / 20))
     if len(audio):
-        masked = rng.random(2) < options.mask
-        if options.equalise_db or masked[0]:
-            audio = equalise(audio, options.equalise_db, rng, notch=bool(masked[0]))
+        masked = rng.random(2) < options.mask_probability
+        if options.equaliser_db or masked[0]:
+            audio = equalise(audio, options.equaliser_db, rng, notch=bool(masked[0]))
         if masked[1]:
             first = int(rng.uniform(0, len(audio)))
             last = first + int(rng.uniform(0, LONGEST_SILENCE_SECONDS) * AUDIO_SAMPLE_RATE)
             audio[first:last] = 0.0
-    if rng.random() < options.noise and len(audio):
+    if rng.random() < options.noise_probability and len(audio):
         noise = rng.standard_normal(len(audio), np.float32)
         colour = rng.uniform(0, 0.9)
         noise[1:] += np.float32(colour) * noise[:-1]

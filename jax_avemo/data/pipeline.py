@@ -96,8 +96,8 @@ def make_example(
     sound = (sound_of or clip).audio.astype(np.float32) / 32768
     speed = 1.0
     if variation is not None and rng is not None:
-        speed = 1 + rng.uniform(-variation.speed, variation.speed)
-        if len(sound) > 1 and variation.speed:
+        speed = 1 + rng.uniform(-variation.max_speed_change, variation.max_speed_change)
+        if len(sound) > 1 and variation.max_speed_change:
             sound = augment.change_speed(sound, speed)
     frame_times = np.asarray(clip.frame_times, np.float64) / speed
     seconds = max(len(sound) / AUDIO_SAMPLE_RATE, frame_times[-1] if len(frame_times) else 0.0)
@@ -193,7 +193,7 @@ class _TrainingRow(grain.transforms.RandomMap):
     def random_map(self, element: int, rng: np.random.Generator) -> dict[str, Any]:
         clip = self._clips[element]
         other = None
-        if rng.random() < self._variation.recombine:
+        if rng.random() < self._variation.audio_swap_probability:
             other = self._clips[int(rng.choice(self._partners[element]))]
         return make_example(
             clip,
@@ -241,7 +241,7 @@ def training_batches(
     Args:
       clips: stored clips.
       rows: which of them are trained on.
-      emotions_of_rows: their emotions (for `AugmentOptions.recombine`).
+      emotions_of_rows: their emotions (for `AugmentOptions.audio_swap_probability`).
       batch_size: clips a step over all hosts.
     """
     by_emotion: dict[str, list[int]] = {}

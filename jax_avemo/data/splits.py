@@ -42,7 +42,7 @@ class Split:
     validation_subjects: tuple[str, ...]
     test_subjects: tuple[str, ...]
     train_contents: tuple[str, ...] = ()
-    """Sentences of each part, under the protocol "content" (else empty)."""
+    """Sentences of each part, under the protocol "content_independent" (else empty)."""
     validation_contents: tuple[str, ...] = ()
     test_contents: tuple[str, ...] = ()
 
@@ -109,15 +109,16 @@ def split_clips(
 ) -> Split:
     """The split of fold `fold` (0 to folds - 1) under a protocol of `PROTOCOLS`.
 
-    "subject": subjects are dealt to the folds, sex-balanced where the sex is known; fold number
-    `fold` is the test, `validation_subjects` of the others (sex-balanced) select the model, the
-    rest train. Over the folds every subject is tested exactly once.
+    "subject_independent": subjects are dealt to the folds, sex-balanced where the sex is known;
+    fold number `fold` is the test, `validation_subjects` of the others (sex-balanced) select the
+    model, the rest train. Over the folds every subject is tested exactly once.
 
-    "content": subjects as before and sentences too are kept apart: the test subjects' clips of one
-    group of sentences (see `group_contents`) are tested, of which no sentence was trained on or
-    selected with. `folds` is a multiple of the number of groups, and over the folds every clip is
-    tested exactly once. With two groups the model is selected on the training sentences, with more
-    on a group of its own. A fold's other clips (test subjects' other sentences, ...) are unused.
+    "content_independent": subjects as before and sentences too are kept apart: the test subjects'
+    clips of one group of sentences (see `group_contents`) are tested, of which no sentence was
+    trained on or selected with. `folds` is a multiple of the number of groups, and over the folds
+    every clip is tested exactly once. With two groups the model is selected on the training
+    sentences, with more on a group of its own. A fold's other clips (test subjects' other
+    sentences, ...) are unused.
 
     "leaky": clips are dealt instead, as part of the literature does; validation has as large a
     share of the clips as `validation_subjects` have of the subjects (of a fold, where no clip names
@@ -149,7 +150,9 @@ def split_clips(
     dealt = chosen.deal(ordered, folds, fold, validation_subjects, seed)
     probe = hold_out_probes(dealt.train, share=probe_share, seed=seed)
     contents = [
-        tuple(sorted({clip.statement for clip in part})) if protocol == "content" else ()
+        tuple(sorted({clip.statement for clip in part}))
+        if protocol == "content_independent"
+        else ()
         for part in dealt
     ]
     return Split(
@@ -271,7 +274,7 @@ def group_contents(labels: Sequence[Labels], *, seed: int) -> dict[str, int]:
     if unknown:
         raise UserError(
             f"{len(unknown)} clips have no sentence, such as {unknown[0]}: "
-            "content folds need every one known (or use the protocol subject)"
+            "content folds need every one known (or use the protocol subject_independent)"
         )
     emotions: dict[str, set[str]] = defaultdict(set)
     sentences: dict[str, set[str]] = defaultdict(set)
@@ -350,8 +353,8 @@ def _deal_clips(
 
 
 PROTOCOLS: dict[str, SplitProtocol] = {
-    "subject": SplitProtocol(_deal_subjects, honest=True),
-    "content": SplitProtocol(_deal_contents, honest=True),
+    "subject_independent": SplitProtocol(_deal_subjects, honest=True),
+    "content_independent": SplitProtocol(_deal_contents, honest=True),
     "leaky": SplitProtocol(_deal_clips, honest=False),
 }
 

@@ -104,7 +104,7 @@ def make_validation(
 ) -> Callable[[AVEmo, Mesh, LabelIndex], tuple[train_loop.Evaluate, Embed]]:
     """What the training loop calls to measure the network on the selecting subjects, and to embed
     the clips it trains on."""
-    selecting = split.test if config.evaluate.select == "test" else split.validation
+    selecting = split.test if config.evaluate.selection_split == "test" else split.validation
     rows = train_loop.rows_of(clips, selecting)
     train_rows = train_loop.rows_of(clips, split.train)
 
@@ -237,7 +237,7 @@ def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> dict[str,
         np.array([clips.labels[row].subject for row in rows]),
         classes=len(trained.index.emotions),
         seed=config.seed,
-        samples=config.evaluate.bootstrap,
+        samples=config.evaluate.bootstrap_samples,
     )
     if multihost.is_first():
         write_json(run / "results-robustness.json", results)
@@ -273,7 +273,7 @@ def figures(
             metric,
             classes=classes,
             seed=trained.config.seed,
-            samples=trained.config.evaluate.bootstrap,
+            samples=trained.config.evaluate.bootstrap_samples,
         )
         found[name] = interval.value
         found[f"{name}_interval"] = [interval.low, interval.high]

@@ -29,8 +29,8 @@ def provenance(trained: Trained, clips: ClipSource) -> dict[str, Any]:
         "synthetic": config.data.corpus == "demo" or clips.synthetic,
         "corpus_seed": config.data.demo_seed if config.data.corpus == "demo" else None,
         "clips": clips.fingerprint,
-        "honest": split.honest and config.evaluate.select == "validation",
-        "selected_on": config.evaluate.select,
+        "honest": split.honest and config.evaluate.selection_split == "validation",
+        "selected_on": config.evaluate.selection_split,
         "split": {
             "protocol": split.protocol,
             "fold": split.fold,

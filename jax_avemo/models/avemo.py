@@ -301,7 +301,7 @@ class AVEmo(FrontEnds):
         of_audio = logits(self.audio_head, audio)
         if self.fusion == AVERAGED_LOGITS:
             average, means = averaged_logits(video, audio, of_video, of_audio)
-            # Both networks are trained by their own heads alone (objective.auxiliary).
+            # Both networks are trained by their own heads alone (objective.auxiliary_weight).
             inputs = embedding = jnp.concatenate([means, jax.lax.stop_gradient(average)], axis=-1)
         else:
             inputs = self.fusion_norm(self.peer(video, audio, train))

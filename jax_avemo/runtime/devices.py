@@ -37,7 +37,7 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
 def check_batch_size(name: str, batch_size: int, mesh: Mesh, parts: int = 1) -> None:
     """Refuse a batch that the devices can't share equally, or not in so many parts."""
     if batch_size % (mesh.size * parts):
-        several = f" in {parts} parts (train.accumulate)" if parts > 1 else ""
+        several = f" in {parts} parts (train.accumulation_steps)" if parts > 1 else ""
         raise UserError(
             f"{name}={batch_size} can't be shared by {mesh.size} devices{several}; use a multiple "
             f"of {mesh.size * parts}"

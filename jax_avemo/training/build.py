@@ -26,7 +26,6 @@ class Schedule:
 def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVEmo:
     """The network of `config`."""
     m = config.model
-    adversarial = config.objective.coupling in ("conditional", "marginal")
     return AVEmo(
         num_emotions=num_emotions,
         num_subjects=num_subjects,
@@ -34,7 +33,7 @@ def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVE
         pixels=tuple(m.pixels),
         colour_mean=tuple(m.colour_mean),
         colour_deviation=tuple(m.colour_deviation),
-        frozen_stages=config.train.frozen_stages,
+        frozen_stages=m.frozen_stages,
         depths=tuple(m.depths),
         groups=m.groups,
         width_per_group=m.width_per_group,
@@ -42,7 +41,7 @@ def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVE
         stem_kernel=m.stem_kernel,
         expansion=m.expansion,
         coordinate_attention=m.coordinate_attention,
-        spectral_kind=m.spectrum,
+        spectral_kind=m.spectral_features,
         mel_bands=m.mel_bands,
         prosody=m.prosody,
         functionals=m.functionals,
@@ -54,18 +53,18 @@ def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVE
         bidirectional=m.bidirectional,
         embedded_self_attention=m.embedded_self_attention,
         fusion=m.fusion,
-        skip=m.skip,
+        skip=m.skip_connection,
         fused_width=m.fused_width,
         embedding_width=m.embedding_width,
         decouple_identity=m.decouple,
-        erase=m.decouple and m.erase,
-        adversary=config.objective.coupling if adversarial else "none",
+        erase=m.decouple and m.erasure,
+        adversary=m.adversary,
         attention_gate_bias=m.attention_gate_bias,
         residual_scale_init=m.residual_scale,
         batch_norm_momentum=m.batch_norm_momentum,
         audio_dropout=m.dropout,
         dropout=m.dropout,
-        dtype=jnp.dtype(config.train.precision),
+        dtype=jnp.dtype(m.dtype),
         remat=m.remat,
     )
 
@@ -76,8 +75,8 @@ def build_schedule(config: ConfigDict, train_clips: int) -> Schedule:
     total = max(1, round(t.epochs * train_clips / t.batch_size))
     return Schedule(
         total_steps=total,
-        warmup_steps=round(t.warmup_share * total),
-        steps_between_evaluations=max(1, math.ceil(total / t.evaluations)),
+        warmup_steps=round(t.warmup_fraction * total),
+        steps_between_evaluations=max(1, math.ceil(total / t.num_evaluations)),
     )
 
 
@@ -86,16 +85,16 @@ def build_objective(config: ConfigDict, total_steps: int) -> Objective:
     o = config.objective
     return Objective(
         label_smoothing=o.label_smoothing,
-        auxiliary=o.auxiliary,
-        adversarial=config.model.decouple and o.coupling in ("conditional", "marginal"),
-        reversal=o.reversal,
-        orthogonality=o.orthogonality,
-        hsic=o.hsic if o.coupling == "hsic" else 0.0,
+        auxiliary=o.auxiliary_weight,
+        adversarial=config.model.decouple and config.model.adversary != "none",
+        reversal=o.reversal_strength,
+        orthogonality=o.orthogonality_weight,
+        hsic=o.hsic_weight,
         identity=config.model.decouple,
-        identity_share=o.identity_share,
+        identity_share=o.identity_gradient_scale,
         # With one modality there is none to drop: the clip would have nothing left.
         modality_dropout=config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0,
-        ema=config.train.ema,
+        ema=config.train.ema_decay,
         total_steps=total_steps,
     )
 
@@ -108,13 +107,13 @@ def build_balancer(config: ConfigDict, num_emotions: int, num_subjects: int) -> 
     settings: dict[str, dict[str, Any]] = {
         "gradnorm": {
             "alpha": o.gradnorm_alpha,
-            "learning_rate": o.balancer_learning_rate,
+            "learning_rate": o.loss_balancing_learning_rate,
             "initial_losses": {EMOTION: math.log(num_emotions), IDENTITY: math.log(num_subjects)},
         },
-        "fixed": {"weights": {EMOTION: 1.0, IDENTITY: o.identity}},
-        "uncertainty": {"learning_rate": o.balancer_learning_rate},
+        "fixed": {"weights": {EMOTION: 1.0, IDENTITY: o.identity_weight}},
+        "uncertainty": {"learning_rate": o.loss_balancing_learning_rate},
     }
-    return BALANCERS[o.balancer](**settings[o.balancer])
+    return BALANCERS[o.loss_balancing](**settings[o.loss_balancing])
 
 
 def build_inputs(config: ConfigDict, *, training: bool) -> InputOptions:

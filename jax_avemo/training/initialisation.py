@@ -35,7 +35,7 @@ def given(
     split: Split,
     mesh: Mesh,
 ) -> TrainState:
-    """`state` with the weights that `init.run` and then `init.weights` name; says what matched.
+    """`state` with the weights of `init.run` and then of `init.weights_file`; says what matched.
 
     Raises:
       UserError: such weights do not fit, or a run's training subjects are now to be tested.
@@ -44,13 +44,13 @@ def given(
     if config.init.run:
         variables, report = from_run(Path(config.init.run), config, variables, index, split, mesh)
         _tell(f"{config.init.run}: {report.describe()}")
-    if config.init.weights:
+    if config.init.weights_file:
         if "video" not in config.model.modalities:
-            raise UserError("init.weights are of the face network, which this config has not")
-        tensors = read_weights(Path(config.init.weights))
+            raise UserError("init.weights_file are of the face network, which this config has not")
+        tensors = read_weights(Path(config.init.weights_file))
         variables, report = into_face_network(tensors, variables)
-        _tell(f"{config.init.weights}: {report.describe()}")
-    if not (config.init.run or config.init.weights):
+        _tell(f"{config.init.weights_file}: {report.describe()}")
+    if not (config.init.run or config.init.weights_file):
         return state
 
     def placed(new: Any, old: Any) -> Any:

@@ -69,7 +69,9 @@ def train(
     inputs = build.build_inputs(config, training=True)
     check_stored(clips.frame_size, inputs)
     mesh = data_mesh()
-    check_batch_size("train.batch_size", config.train.batch_size, mesh, config.train.accumulate)
+    check_batch_size(
+        "train.batch_size", config.train.batch_size, mesh, config.train.accumulation_steps
+    )
     rows = rows_of(clips, split.train)
     if len(rows) < config.train.batch_size:
         raise UserError(
@@ -100,7 +102,7 @@ def train(
         "synthetic": clips.synthetic,
         "total_steps": schedule.total_steps,
     }
-    drawn = drawn_rows(clips.labels, rows) if config.train.decorrelate else rows
+    drawn = drawn_rows(clips.labels, rows) if config.train.resample else rows
     batches = training_batches(
         clips,
         drawn,
@@ -133,7 +135,7 @@ def train(
         for step in range(start + 1, total + 1):
             state, metrics = train_step(state, place_batch(next(batches), mesh), key)
             progress.forget("state")
-            if step % config.train.log_every == 0 or step == total:
+            if step % config.train.log_every_steps == 0 or step == total:
                 values = {name: float(value) for name, value in metrics.items()}
                 log.write(step, "train", values)
                 _stop_if_not_finite(values, step)

@@ -94,9 +94,9 @@ def _parts(
         weight_decay=config.train.weight_decay,
         warmup_steps=schedule.warmup_steps,
         total_steps=schedule.total_steps,
-        clip_norm=config.train.clip_norm,
+        clip_norm=config.train.max_grad_norm,
         layer_decay=config.train.layer_decay,
-        frozen_stages=config.train.frozen_stages,
+        frozen_stages=config.model.frozen_stages,
     )
     balancer = build.build_balancer(config, *classes)
     objective = build.build_objective(config, schedule.total_steps)
@@ -116,7 +116,7 @@ def _parts(
         )
 
     return initial, make_train_step(
-        model, optimizer, balancer, objective, parts=config.train.accumulate
+        model, optimizer, balancer, objective, parts=config.train.accumulation_steps
     )
 
 

@@ -44,7 +44,7 @@ PROTOCOLS = {
     "clips dealt, people recur (leaky)": ("split.protocol=leaky",),
     "clips dealt, the best step on the test clips (leaky)": (
         "split.protocol=leaky",
-        "evaluate.select=test",
+        "evaluate.selection_split=test",
     ),
 }
 HONEST = "honest"

@@ -170,7 +170,7 @@ def test_two_processes_one_of_them_killed_do_it_all(tmp_path):
             *(sys.executable, "-m", "jax_avemo.cli", "crossval", "--json"),
             *(f"--config={CONFIGS}/{file}" for file in ("tiny.py", "baselines.py:cfn_sr,tiny")),
             *("--folds", "4", "--seeds", "1", "--only-fold", "0", "--only-fold", "2"),
-            *("--workdir", "cv", f"--config.train.compilation_cache={tmp_path}/compiled"),
+            *("--workdir", "cv", f"--config.train.compilation_cache_dir={tmp_path}/compiled"),
         ],
         "cwd": tmp_path,
         "env": os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},

@@ -5,22 +5,32 @@ from jax_avemo.data import augment
 from jax_avemo.data.augment import AugmentOptions
 
 STRONG = AugmentOptions(
-    flip=0.5, colour=1, grey=0.5, erase=0.5, zoom=0.1, rotate=10, gain_db=3, noise=1, speed=0.1,
-    equalise_db=4, mask=0.5, recombine=0,
-)  # fmt: skip
+    flip_probability=0.5,
+    colour_strength=1,
+    grey_probability=0.5,
+    occlusion_probability=0.5,
+    max_zoom=0.1,
+    max_rotation_degrees=10,
+    gain_db=3,
+    noise_probability=1,
+    max_speed_change=0.1,
+    equaliser_db=4,
+    mask_probability=0.5,
+    audio_swap_probability=0,
+)
 NOTHING = AugmentOptions(
-    flip=0,
-    colour=0,
-    grey=0,
-    erase=0,
-    zoom=0,
-    rotate=0,
+    flip_probability=0,
+    colour_strength=0,
+    grey_probability=0,
+    occlusion_probability=0,
+    max_zoom=0,
+    max_rotation_degrees=0,
     gain_db=0,
-    noise=0,
-    speed=0,
-    equalise_db=0,
-    mask=0,
-    recombine=0,
+    noise_probability=0,
+    max_speed_change=0,
+    equaliser_db=0,
+    mask_probability=0,
+    audio_swap_probability=0,
 )
 
 
@@ -105,7 +115,9 @@ def test_response_is_what_its_description_says(notch):
 def test_noise_has_the_asked_level():
     sound = np.sin(np.arange(16000) / 7).astype(np.float32) * 0.5
     noisy = augment.vary_sound(
-        sound, AugmentOptions(**(vars(NOTHING) | {"noise": 1.0})), np.random.default_rng(0)
+        sound,
+        AugmentOptions(**(vars(NOTHING) | {"noise_probability": 1.0})),
+        np.random.default_rng(0),
     )
     snr = 10 * np.log10(np.mean(sound**2) / np.mean((noisy - sound) ** 2))
     assert 9.5 < snr < 30.5

@@ -20,9 +20,19 @@ from jax_avemo.schema import Clip, Labels
 OPTIONS = InputOptions(frame_size=16, frames=3, audio_seconds=1.0)
 INDEX = LabelIndex(("calm", "angry"), ("01", "02"))
 VARIED = AugmentOptions(
-    flip=0.5, colour=1, grey=0.2, erase=0.2, zoom=0.1, rotate=5, gain_db=3, noise=0.5, speed=0.1,
-    equalise_db=4, mask=0.5, recombine=0.3,
-)  # fmt: skip
+    flip_probability=0.5,
+    colour_strength=1,
+    grey_probability=0.2,
+    occlusion_probability=0.2,
+    max_zoom=0.1,
+    max_rotation_degrees=5,
+    gain_db=3,
+    noise_probability=0.5,
+    max_speed_change=0.1,
+    equaliser_db=4,
+    mask_probability=0.5,
+    audio_swap_probability=0.3,
+)
 
 
 def clip(number: int, frames: int = 8, samples: int = 12000) -> Clip:

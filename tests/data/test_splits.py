@@ -45,7 +45,7 @@ def people(subjects: int, clips: int) -> list[Labels]:
 
 def split(labels, **changes) -> Split:
     given_values = {
-        "protocol": "subject",
+        "protocol": "subject_independent",
         "folds": 6,
         "fold": 0,
         "validation_subjects": 4,
@@ -186,7 +186,7 @@ class TestContent:
         emotions = {clip.emotion for clip in labels}
         tested: Counter[str] = Counter()
         for fold in range(folds):
-            chosen = split(labels, protocol="content", folds=folds, fold=fold)
+            chosen = split(labels, protocol="content_independent", folds=folds, fold=fold)
             assert chosen.honest
             parts = [
                 [by_key[key] for key in keys]
@@ -237,11 +237,11 @@ class TestContent:
     )
     def test_where_it_cannot_be_it_says_why(self, labels, folds, says):
         with pytest.raises(UserError, match=says):
-            split(labels, protocol="content", folds=folds)
+            split(labels, protocol="content_independent", folds=folds)
 
     def test_a_fold_without_clips_is_refused(self):
         labels = [c for c in RAVDESS if c.statement == "kids" or c.subject == "01"]
-        wanted = {"protocol": "content", "folds": 12}
+        wanted = {"protocol": "content_independent", "folds": 12}
         whole = split(RAVDESS, **wanted, fold=group_contents(RAVDESS, seed=0)["dogs"])
         assert "01" not in whole.test_subjects
         with pytest.raises(UserError, match="has no clip to train, select or test on"):
@@ -353,7 +353,7 @@ class TestSplit:
             dataclasses.replace(chosen, test_subjects=chosen.train_subjects[:1])
 
     def test_refuses_a_sentence_in_training_and_test(self):
-        chosen = split(RAVDESS, protocol="content")
+        chosen = split(RAVDESS, protocol="content_independent")
         with pytest.raises(AssertionError, match="sentence dogs is in train and in test"):
             dataclasses.replace(chosen, train_contents=("dogs",), test_contents=("dogs",))
 
@@ -367,7 +367,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"protocol": "speaker"}, "choose one of subject, content, leaky"),
+            ({"protocol": "speaker"}, "choose one of subject_independent"),
             ({"fold": 6}, "choose 0 to 5"),
             ({"fold": -1}, "choose 0 to 5"),
             ({"folds": 1}, "at least 2"),

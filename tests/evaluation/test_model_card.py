@@ -17,7 +17,7 @@ RESULTS = {
     "honest": True,
     "selected_on": "validation",
     "split": {
-        "protocol": "subject",
+        "protocol": "subject_independent",
         "fold": 1,
         "folds": 3,
         "seed": 0,

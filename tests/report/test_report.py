@@ -56,7 +56,7 @@ def made_results() -> dict:
         "hardware": "1 cpu",
         "config": {"name": EVIL, "train.epochs": 2},
         "split": {
-            "protocol": "subject",
+            "protocol": "subject_independent",
             "fold": 0,
             "folds": 4,
             "seed": 0,

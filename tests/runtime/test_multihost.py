@@ -151,7 +151,7 @@ def command(workdir: str, home: Path) -> list[str]:
     return [
         "-m", "jax_avemo.main", f"--config={configs}/tiny.py", f"--workdir={workdir}",
         "--config.train.epochs=4", "--config.evaluate.batch_size=12",
-        f"--config.train.compilation_cache={home}/compiled",
+        f"--config.train.compilation_cache_dir={home}/compiled",
     ]  # fmt: skip
 
 

@@ -163,7 +163,10 @@ def test_protocols_are_valid_and_their_table_says_which_is_honest(script, tables
     honest = []
     for changes in script.PROTOCOLS.values():
         config = settings.load_config("configs/decoupled.py:tiny", list(changes))
-        honest.append(config.split.protocol == "subject" and config.evaluate.select != "test")
+        honest.append(
+            config.split.protocol == "subject_independent"
+            and config.evaluate.selection_split != "test"
+        )
     assert honest == [True, False, False]
     row = {"uar": 0.5, "uar_interval": [0.4, 0.6], "subjects": 4, "clips": 32}
     rows = [

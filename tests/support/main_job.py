@@ -17,7 +17,7 @@ TINY = f"--config={CONFIGS}/tiny.py"
 def command(home: Path, workdir: str, *more: str) -> dict:
     flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    cache = f"--config.train.compilation_cache={home}/compiled"
+    cache = f"--config.train.compilation_cache_dir={home}/compiled"
     arguments = [TINY, f"--workdir={workdir}", "--config.train.epochs=4", cache, *more]
     return {
         "args": [sys.executable, "-m", "jax_avemo.main", *arguments],

@@ -23,7 +23,13 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
         for emotion in RAVDESS_EMOTIONS
     ]
     split = split_clips(
-        labels, protocol="subject", folds=4, fold=0, validation_subjects=1, seed=0, probe_share=0.1
+        labels,
+        protocol="subject_independent",
+        folds=4,
+        fold=0,
+        validation_subjects=1,
+        seed=0,
+        probe_share=0.1,
     )
     index = LabelIndex(RAVDESS_EMOTIONS, split.train_subjects)
     model = build.build_model(config, len(index.emotions), len(index.subjects))

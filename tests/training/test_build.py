@@ -11,7 +11,7 @@ def test_a_modality_that_stands_alone_is_never_dropped():
 
 def test_steps_follow_from_clips_epochs_and_batch():
     config = settings.make_config(
-        "x", "cpu", {"train.epochs": 100, "train.batch_size": 16, "train.evaluations": 10}
+        "x", "cpu", {"train.epochs": 100, "train.batch_size": 16, "train.num_evaluations": 10}
     )
     schedule = build.build_schedule(config, train_clips=163)
     assert schedule.total_steps == 1019  # 100 * 163 / 16

@@ -100,7 +100,7 @@ def test_a_network_in_parts_has_the_gradient_of_the_whole():
 @pytest.mark.slow
 def test_an_accumulated_step_equals_the_large_batch_with_frozen_statistics():
     """Unknown labels, padding rows and terms over pairs of rows included."""
-    config = settings.make_config("x", "tiny", SMALL | {"objective.coupling": "conditional"})
+    config = settings.make_config("x", "tiny", SMALL | {"model.adversary": "conditional"})
     batch = a_batch(config)
     whole, metrics, _ = gradient_of_a_step(config, 1, freeze=True, batch=batch)
     for parts in (2, 4):
@@ -144,7 +144,7 @@ def test_a_step_that_remembers_less_has_the_same_gradient():
 def test_bfloat16_computes_and_float32_remembers():
     """Parameters, statistics, moments, averages, weights of tasks and losses stay float32."""
     config = settings.make_config("x", "tiny", SMALL)
-    half = settings.make_config("x", "tiny", SMALL | {"train.precision": "bfloat16"})
+    half = settings.make_config("x", "tiny", SMALL | {"model.dtype": "bfloat16"})
     batch = a_batch(config)
     one, metrics, _ = gradient_of_a_step(config, 1, freeze=False, batch=batch)
     other, half_metrics, after = gradient_of_a_step(half, 1, freeze=False, batch=batch)
@@ -165,7 +165,9 @@ def test_bfloat16_computes_and_float32_remembers():
 
 def test_parts_that_the_devices_cannot_share_are_refused():
     mesh = devices.data_mesh()
-    with pytest.raises(UserError, match=r"in 4 parts \(train.accumulate\); use a multiple of 8"):
+    with pytest.raises(
+        UserError, match=r"in 4 parts \(train.accumulation_steps\); use a multiple of 8"
+    ):
         devices.check_batch_size("train.batch_size", 12, mesh, 4)
 
 

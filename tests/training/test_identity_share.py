@@ -1,4 +1,4 @@
-"""What identity and the coupling have to say in z: what moves with `objective.identity_share`."""
+"""Identity and coupling gradients at z, scaled by `objective.identity_gradient_scale`."""
 
 from dataclasses import replace
 

@@ -18,7 +18,7 @@ from jax_avemo.training.train_state import describe_state, example_batch, prepar
 
 INDEX = LabelIndex(tuple("abcd"), ("s1", "s2", "s3"))
 SPLIT = Split(
-    protocol="subject",
+    protocol="subject_independent",
     folds=3,
     fold=0,
     seed=0,
@@ -76,7 +76,7 @@ def started(tmp_path_factory):
     """A network that starts from the foreign file, through the whole config path."""
     path = tmp_path_factory.mktemp("weights") / "resnext.safetensors"
     path.write_bytes(safetensors(foreign_state()))
-    config = small_config(**{"init.weights": str(path)})
+    config = small_config(**{"init.weights_file": str(path)})
     model, before = state_of(config)
     state = initialisation.given(config, before, INDEX, SPLIT, devices.data_mesh())
     return config, model, before, state
@@ -121,7 +121,7 @@ def test_the_face_network_starts_at_exactly_the_foreign_function(started):
 @pytest.mark.slow
 def test_a_step_leaves_frozen_stages_alone_and_moves_all_else(started):
     config, model, _, state = started
-    assert config.train.frozen_stages == 2
+    assert config.model.frozen_stages == 2
     mesh = devices.data_mesh()
     fresh, step = prepare_state(config, model, INDEX, SCHEDULE, mesh)
     state = initialisation.given(config, fresh, INDEX, SPLIT, mesh)
@@ -152,7 +152,9 @@ def test_what_matched_is_said_and_nothing_else_is_touched(started, capsys):
 
 
 def test_weights_for_a_face_network_that_does_not_exist_are_refused(tmp_path):
-    config = small_config(**{"init.weights": str(tmp_path / "x"), "model.modalities": ("audio",)})
+    config = small_config(
+        **{"init.weights_file": str(tmp_path / "x"), "model.modalities": ("audio",)}
+    )
     with pytest.raises(UserError, match="face network, which this config has not"):
         initialisation.given(config, describe(config)[1], INDEX, SPLIT, devices.data_mesh())
 
@@ -288,4 +290,4 @@ def test_both_kinds_of_fine_tuning_are_what_they_say():
     assert weights.model.pixels == ("colour",)
     run = settings.load_config("configs/finetune.py:run,cpu")
     assert run.model.pixels == ("contrast",)
-    assert run.train.frozen_stages == 0
+    assert run.model.frozen_stages == 0

@@ -116,7 +116,7 @@ def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any
 
     def prepared(with_dropout: bool) -> tuple[Any, Any]:
         changed = settings.from_dict(settings.to_dict(config))
-        settings.set_field(changed, "objective.identity_share", 1.0)  # the twin's
+        settings.set_field(changed, "objective.identity_gradient_scale", 1.0)  # the twin's
         if not with_dropout:
             settings.set_field(changed, "model.dropout", 0.0)
             settings.set_field(changed, "train.modality_dropout", 0.0)
@@ -145,10 +145,10 @@ def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any
             "emotion": math.log(EMOTIONS),
             "identity": math.log(SUBJECTS),
             "alpha": config.objective.gradnorm_alpha,
-            "learning_rate": config.objective.balancer_learning_rate,
+            "learning_rate": config.objective.loss_balancing_learning_rate,
         }
         step = whole.make_train_step(
-            twin, objective, balancer, t.learning_rate, t.weight_decay, t.clip_norm, compile_it,
+            twin, objective, balancer, t.learning_rate, t.weight_decay, t.max_grad_norm, compile_it,
             setting.mode,
         )  # fmt: skip
         return wait(lambda: step(tensors), setting.device)

@@ -40,7 +40,7 @@ def make_row(name: str, precision: str, device: str, scale: int = 1) -> Row:
     config = settings.make_config(
         "benchmark",
         "cpu" if size == "cpu" else "full",
-        {"train.precision": precision, "model.erase": False}  # the twin erases nothing
+        {"model.dtype": precision, "model.erasure": False}  # the twin erases nothing
         | ({} if size == "cpu" else {"input.frame_size": int(size)}),
     )
     clips = CLIPS[size]

@@ -21,7 +21,7 @@ from jax_avemo.evaluation.provenance import provenance
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import devices, multihost
-from jax_avemo.runtime.compilation import PROGRAMS_KEPT, kept_trace
+from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import atomic_path, write_atomic, write_json
 from jax_avemo.runtime.progress import Progress
@@ -90,8 +90,7 @@ def make_predict(
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
-    step = kept_trace(make_evaluation_step(model), model)
-    return jax.jit(step, out_shardings=devices.replicated(mesh))
+    return jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
 
 
 def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndarray]:

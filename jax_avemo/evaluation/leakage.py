@@ -99,7 +99,7 @@ def initial_variables(trained: Trained) -> Any:
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _initialisation(model: AVEmo) -> Callable[..., Any]:
-    # Where a trained network's variables are: a kept trace would leave them on the first device.
+    # Where a trained network's variables are.
     return jax.jit(network_init(model), out_shardings=replicated(data_mesh()))
 
 

@@ -41,7 +41,6 @@ from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.decoding.stream import MAX_SECONDS, SoundPiece
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
-from jax_avemo.runtime.compilation import kept_trace
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
 
@@ -114,8 +113,7 @@ class Model:
         self._index: LabelIndex = trained.index
         # The recurrent network unrolled predicts faster; a batch of 1 costs no more on a CPU.
         model = trained.model.clone(lstm_unroll=config.model.lstm_steps)
-        network = make_network(model, temperatures or {})
-        self._network = jax.jit(kept_trace(network, model, temperatures))
+        self._network = jax.jit(make_network(model, temperatures or {}))
         self._variables = trained.variables
         self._batch = 1 if jax.default_backend() == "cpu" else 8
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.avemo import AVEmo
-from jax_avemo.runtime.compilation import PROGRAMS_KEPT, kept_trace
+from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.runtime.devices import replicated
 from jax_avemo.training import build
 from jax_avemo.training.optimizer import build_optimizer
@@ -53,19 +53,8 @@ def _programs(
     initial, train_step = _parts(config, model, classes, schedule)
     everywhere = replicated(mesh)
 
-    def step(state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Any]:
-        leaves, structure = jax.tree.flatten(state)
-
-        def flat_step(leaves: Any, batch: Any, key: jax.Array) -> Any:
-            after, metrics = train_step(jax.tree.unflatten(structure, leaves), batch, key)
-            return jax.tree.leaves(after), metrics
-
-        decided_by = (fields, model, classes, schedule, structure)
-        after, metrics = kept_trace(flat_step, *decided_by)(leaves, batch, key)
-        return jax.tree.unflatten(structure, after), metrics
-
     make = jax.jit(initial, out_shardings=everywhere)
-    return make, jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+    return make, jax.jit(train_step, donate_argnums=0, out_shardings=everywhere)
 
 
 def describe_state(
@@ -126,7 +115,7 @@ def network_init(model: AVEmo) -> Callable[[jax.Array, Any], Any]:
     def init(key: jax.Array, batch: Any) -> Any:
         return model.init(key, batch, train=False)
 
-    return kept_trace(init, model)
+    return init
 
 
 def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:

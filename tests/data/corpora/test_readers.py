@@ -62,6 +62,6 @@ def test_demo_media_stay_synthetic_whoever_reads_them(tmp_path, mark):
 
 
 def test_the_how_to_shows_the_smallest_reader_as_it_is():
-    text = (HERE.parent.parent / "docs/guides/corpora.md").read_text()
+    text = (HERE.parents[2] / "docs/guides/corpora.md").read_text()
     assert (HERE / "folder.py").read_text().rstrip() in text
     assert all(f"`{name}`" in text for name in READERS)

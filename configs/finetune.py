@@ -3,12 +3,13 @@
     python -m jax_avemo.main --config=configs/finetune.py --config.init.weights_file=FILE
     python -m jax_avemo.main --config=configs/finetune.py:run[,SIZE] --config.init.run=RUN
 
-The first takes torchvision's or timm's `resnext50_32x4d` (.safetensors or .pth; nothing in it is
-run) into the face network, which starts at exactly the imported function: coordinate attention
-begins as the identity. It therefore reads colour, standardised as those weights expect, at size
-`full`. The stem and the first stage stay as they are, later stages learn the more the later they
-stand. The second goes on from a run of the same size, everything learning at a lower rate; heads
-of subjects start afresh. A run that has learned from the people who are to be measured is refused.
+The first takes torchvision's or timm's `resnext50_32x4d` (.safetensors, or .pth where PyTorch is
+installed; nothing in it is run) into the face network, which starts at exactly the imported
+function: coordinate attention begins as the identity. It therefore reads colour, standardised as
+those weights expect, at size `full`. The stem and the first stage stay as they are, later stages
+learn the more the later they stand. The second goes on from a run of the same size, everything
+learning at a lower rate; heads of subjects start afresh. A run that has learned from the people who
+are to be measured is refused.
 
 Cost: of `configs/decoupled.py:full` a third of the epochs; for GPUs. No result is given here: no
 such weights were at hand.

@@ -1,16 +1,24 @@
 """ResNeXt50 32x4d written in PyTorch here: what torch.save makes of it is read, and is the same."""
 
+import shlex
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jax_avemo.models.video.resnext import ResNeXt
 from jax_avemo.pretrained.resnext_weights import import_resnext
 from jax_avemo.pretrained.weight_files import read_weights
+from jax_avemo.runtime.errors import UserError
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+save_file = pytest.importorskip("safetensors.torch").save_file
 pytestmark = pytest.mark.slow  # importing PyTorch alone takes seconds
 
 
@@ -87,31 +95,11 @@ def start(model: ResNeXt):
     return ones | {"batch_stats": jax.tree.map(np.ones_like, ones["batch_stats"])}
 
 
-def save_safetensors(state, path):
-    import json
-    import struct
-
-    header, data = {}, b""
-    for name, tensor in state.items():
-        raw = tensor.numpy().tobytes()
-        kind = {torch.float32: "F32", torch.int64: "I64"}[tensor.dtype]
-        end = len(data) + len(raw)
-        header[name] = {
-            "dtype": kind,
-            "shape": list(tensor.shape),
-            "data_offsets": [len(data), end],
-        }
-        data += raw
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
 SAVERS = {
     "pth": torch.save,
     "legacy_pth": lambda s, p: torch.save(s, p, _use_new_zipfile_serialization=False),
     "wrapped": lambda s, p: torch.save({"epoch": 3, "state_dict": s, "best": 0.5}, p),
-    "protocol_4": lambda s, p: torch.save(s, p, pickle_protocol=4),
-    "safetensors": save_safetensors,
+    "safetensors": save_file,
 }
 
 
@@ -120,6 +108,85 @@ def test_what_torch_saves_is_read_bitwise(saver, theirs, tmp_path):
     SAVERS[saver](theirs.state_dict(), tmp_path / "weights")
     found = read_weights(tmp_path / "weights")
     expected = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_half_precision_is_widened_and_views_are_found(tmp_path):
+    array = torch.arange(6.0).reshape(2, 3)
+    state = {"module.a": array.bfloat16().T, "module.b": nn.Parameter(array.half())}
+    torch.save({"model": state, "epoch": 3}, tmp_path / "weights.pth")
+    found = read_weights(tmp_path / "weights.pth")
+    np.testing.assert_array_equal(found["a"], array.numpy().T)
+    np.testing.assert_array_equal(found["b"], array.numpy())
+    assert found["a"].dtype == found["b"].dtype == np.float32
+
+
+class Marker:
+    """What unpickling it would do: create a file."""
+
+    def __init__(self, path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("saver", ["pth", "legacy_pth", "wrapped"])
+def test_code_in_a_file_is_refused_in_one_line_and_never_run(saver, tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "weights.pth"
+    SAVERS[saver]({"a": torch.ones(2), "b": Marker(victim)}, path)
+    torch.load(path, weights_only=False)
+    assert victim.exists()  # the program does what it says
+    victim.unlink()
+    with pytest.raises(UserError, match="save its state dict alone") as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("content", [3, [torch.ones(2)], torch.ones(2), {"a": "text"}, {}])
+def test_what_is_no_state_dict_is_one_line(content, tmp_path):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="weights.pth holds no tensors"):
+        read_weights(tmp_path / "weights.pth")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    legacy=st.booleans(),
+    cut=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=4),
+)
+def test_whatever_is_in_a_file_it_is_read_or_refused(legacy, cut, changes, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.pth"
+    SAVERS["legacy_pth" if legacy else "pth"]({"a": torch.ones(2, 3)}, path)
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[int(place * len(content))] = value
+    path.write_bytes(content[: round(cut * len(content))] if cut < 0.5 else content)
+    try:
+        found = read_weights(path)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert all(isinstance(array, np.ndarray) for array in found.values())
+
+
+def test_the_conversion_that_is_told_makes_a_file_with_the_same_tensors(
+    theirs, tmp_path, monkeypatch
+):
+    path = tmp_path / "it's.pth"
+    torch.save(theirs.state_dict(), path)
+    expected = read_weights(path)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "torch", None)
+        with pytest.raises(UserError) as caught:
+            read_weights(path)
+    line = str(caught.value).split("convert it where it is: ")[1]
+    subprocess.run([sys.executable, *shlex.split(line)[1:]], check=True)
+    found = read_weights(path.with_suffix(".safetensors"))
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)

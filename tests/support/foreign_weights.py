@@ -1,8 +1,5 @@
 """Weights of a small ResNeXt as other programs store them."""
 
-import json
-import struct
-
 import numpy as np
 
 SMALL = {"depths": (1, 1), "groups": 2, "width_per_group": 2, "stem_width": 4, "expansion": 2}
@@ -32,22 +29,6 @@ def foreign_state(seed: int = 0) -> dict[str, np.ndarray]:
 def norm(name: str, channels: int) -> dict[str, tuple[int, ...]]:
     parts = ("weight", "bias", "running_mean", "running_var")
     return {f"{name}.{part}": (channels,) for part in parts}
-
-
-def safetensors(state: dict[str, np.ndarray], **changes) -> bytes:
-    """The format as its specification has it: length, JSON header, bytes."""
-    kinds = {"float32": "F32", "float16": "F16", "int64": "I64"}
-    header, data = {"__metadata__": {"format": "pt"}}, b""
-    for name, array in state.items():
-        raw = array.tobytes()
-        header[name] = {
-            "dtype": kinds[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [len(data), len(data) + len(raw)],
-        } | changes
-        data += raw
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
 
 
 def conv(x, kernel, stride: int = 1, groups: int = 1):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support.foreign_weights import foreign_state, numpy_resnext, safetensors
+from safetensors.numpy import save_file
+from support.foreign_weights import foreign_state, numpy_resnext
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
@@ -75,7 +76,7 @@ def state_of(config):
 def started(tmp_path_factory):
     """A network that starts from the foreign file, through the whole config path."""
     path = tmp_path_factory.mktemp("weights") / "resnext.safetensors"
-    path.write_bytes(safetensors(foreign_state()))
+    save_file(foreign_state(), path)
     config = small_config(**{"init.weights_file": str(path)})
     model, before = state_of(config)
     state = initialisation.given(config, before, INDEX, SPLIT, devices.data_mesh())
@@ -143,7 +144,7 @@ def test_what_matched_is_said_and_nothing_else_is_touched(started, capsys):
     config, _, before, _ = started
     state = initialisation.given(config, before, INDEX, SPLIT, devices.data_mesh())
     said = capsys.readouterr().err
-    assert "resnext.safetensors: 45 tensors imported; 3 not used (fc.weight" in said
+    assert "resnext.safetensors: 45 tensors imported; 3 not used (bn1.num" in said
     for name in before.params:
         same = jax.tree.map(np.array_equal, before.params[name], state.params[name])
         assert all(jax.tree.leaves(same)) == (name != "video_network")

@@ -1,4 +1,4 @@
-"""Shared by the commands: parser, config arguments, one-line errors, several processes."""
+"""Parser, config arguments, one-line errors and several processes, shared by all commands."""
 
 import argparse
 import errno
@@ -11,15 +11,26 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from jax_avemo import config as settings
 from jax_avemo.runtime import cluster
 from jax_avemo.runtime.accelerators import tpu_present
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help with the default of every argument that has one, and examples as they were written."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, "", False) or "(default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but for its usage of many lines before the error."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(formatter_class=HelpFormatter, allow_abbrev=False, **more)
 
     def error(self, message: str) -> NoReturn:
         """Say it in one line and exit with 2."""
@@ -106,7 +117,7 @@ def _told(error: OSError) -> str:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that name an experiment."""
+    """The arguments that name an experiment and its run directory."""
     parser.add_argument(
         "--config",
         required=True,
@@ -117,13 +128,28 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         "--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME)"
     )
     cluster.add_arguments(parser)
+    accept_overrides(parser)
 
 
-def read_config(args: argparse.Namespace, rest: Sequence[str]) -> ConfigDict:
-    """The resolved config; `rest` are arguments argparse did not know."""
-    overrides = []
-    for argument in rest:
-        if not argument.startswith("--config."):
-            raise UserError(f"no such argument '{argument}'; --help lists what there is")
-        overrides.append(argument.removeprefix("--config."))
-    return settings.load_config(args.config, overrides)
+def accept_overrides(parser: argparse.ArgumentParser) -> None:
+    """Let the command take `--config.FIELD=VALUE`; such arguments are in `args.overrides`."""
+    parser.set_defaults(accepts_overrides=True)
+
+
+def parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; those of a config that argparse can't know are in `overrides`.
+
+    Raises:
+      UserError: an argument that the command does not take.
+    """
+    args, rest = parser.parse_known_args(argv)
+    prefix = "--config." if getattr(args, "accepts_overrides", False) else "\0"
+    if unknown := [argument for argument in rest if not argument.startswith(prefix)]:
+        raise UserError(f"no such argument '{unknown[0]}'; --help lists all")
+    args.overrides = [argument.removeprefix(prefix) for argument in rest]
+    return args
+
+
+def run_directory(args: argparse.Namespace, config: ConfigDict) -> Path:
+    """Where the run goes: `--workdir`, or runs/NAME."""
+    return args.workdir or Path("runs") / config.name

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from jax_avemo.config_fields import FIELDS, SIZES, Field
 from jax_avemo.runtime.accelerators import accelerator_present
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.progress import say
 
 AUTO = "auto"
 
@@ -118,8 +119,7 @@ def load_config(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """Run a config file's `get_config` and apply overrides.
 
     Args:
-      spec: `FILE` or `FILE:ARG`. A file that is not there is looked for among the configs that
-        come with the package, so that `configs/decoupled.py` works outside a checkout.
+      spec: `FILE` or `FILE:ARG`. Where no folder `configs` is, `configs/NAME.py` is the package's.
       overrides: `field=value` strings.
     """
     name, _, argument = spec.partition(":")
@@ -153,15 +153,33 @@ def load_config(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
 
 
 def _find(name: str) -> Path:
-    packaged = importlib.util.find_spec("jax_avemo.configs")
-    homes = [Path(home) for home in packaged.submodule_search_locations or []] if packaged else []
-    beside = Path(__file__).parent.parent / "configs"
-    for path in [Path(name), *(home / Path(name).name for home in homes)]:
-        if path.is_file() and path.suffix == ".py":
-            return path
-    known = sorted({path.name for home in [*homes, beside] for path in home.glob("*.py")})
-    listed = ", ".join(f"configs/{file}" for file in known if not file.startswith("_"))
-    raise UserError(f"no config file '{name}'; there are {listed}")
+    """The file itself; outside a checkout `configs/NAME.py` is the one of the package, and said."""
+    path = Path(name)
+    if path.is_file() and path.suffix == ".py":
+        return path
+    known = {f"configs/{file.name}": file for file in _config_files()}
+    if name in known and not Path("configs").is_dir():
+        say(f"no folder configs here, so {name} is the package's: {known[name]}")
+        return known[name]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+    raise UserError(f"no config file '{name}'; {hint}")
+
+
+def config_files() -> dict[str, str]:
+    """The experiments of the package, `configs/NAME.py`, and the first line each says of itself."""
+    found = {}
+    for file in _config_files():
+        title = ast.get_docstring(ast.parse(file.read_bytes())) or ""
+        found[f"configs/{file.name}"] = title.partition("\n")[0]
+    return found
+
+
+def _config_files() -> list[Path]:
+    spec = importlib.util.find_spec("jax_avemo.configs")
+    homes = [Path(home) for home in (spec and spec.submodule_search_locations) or []]
+    files = sorted(path for home in homes for path in home.glob("*.py"))
+    return [file for file in files if b"def get_config(" in file.read_bytes()]
 
 
 def to_dict(config: ConfigDict) -> dict[str, Any]:

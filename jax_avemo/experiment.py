@@ -1,4 +1,8 @@
-"""An experiment: make the clips if need be, train, evaluate; finished stages are skipped."""
+"""An experiment as a library: clips, training, evaluation.
+
+`run_experiment(load_config("configs/decoupled.py:cpu"), Path("runs/decoupled"))` is the main job.
+Finished stages are skipped, so that a killed job goes on where it was.
+"""
 
 import json
 import time
@@ -10,10 +14,22 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
+from jax_avemo.data.clip import ClipOptions
+from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
+from jax_avemo.data.prepare import prepare
+from jax_avemo.data.splits import split_clips
+from jax_avemo.evaluation.evaluator import evaluate_run, load_finished, make_validation
+from jax_avemo.evaluation.model_card import write_card
+from jax_avemo.runs import latest_step
+from jax_avemo.runtime import multihost
 from jax_avemo.runtime.accelerators import accelerator_present
+from jax_avemo.runtime.compilation import keep_compiled_programs
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_json
+from jax_avemo.runtime.memory import keep_freed_memory
 from jax_avemo.runtime.progress import say
+from jax_avemo.synthetic.corpus import write_corpus
+from jax_avemo.training import train_loop
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache_dir", "evaluate.batch_size", "data.source"}
 """Fields that may differ when a run is continued: they change no result."""
@@ -23,8 +39,6 @@ _OF_FUSION = {"objective.label_smoothing", "objective.auxiliary_weight"}
 
 def tell(message: str) -> None:
     """Say something that is said once, however many processes the run has."""
-    from jax_avemo.runtime import multihost
-
     if multihost.is_first():
         say(message)
 
@@ -35,8 +49,6 @@ def own_run(run: Path) -> Iterator[None]:
 
     Of the processes of one run over several hosts the first holds it for all.
     """
-    from jax_avemo.runtime import multihost
-
     if not run.is_dir() or not multihost.is_first():
         yield
         return
@@ -55,15 +67,12 @@ def announce(config: ConfigDict, run: Path) -> None:
     if config.split.protocol == "leaky" or config.evaluate.selection_split == "test":
         tell(
             "warning: this protocol lets the test subjects into training or selection; it exists "
-            "to reproduce published figures, and its numbers are marked as not honest"
+            "to reproduce published figures, and its results are marked"
         )
 
 
 def ensure_clips(config: ConfigDict) -> None:
     """The prepared clips of the config's corpus are made when they are not there."""
-    from jax_avemo.data.clip import ClipOptions
-    from jax_avemo.data.prepare import prepare
-
     data = config.data
     if data.modality != "both" and tuple(config.model.modalities) != (data.modality,):
         raise UserError(
@@ -91,10 +100,8 @@ def ensure_clips(config: ConfigDict) -> None:
 
 def clips_of_another(
     config: ConfigDict, corpus: str, source: Path | None, folder: Path | None
-) -> Any:
+) -> ClipSource:
     """Clips of another corpus, made as those of `config` are; prepared ones need no `source`."""
-    from jax_avemo.data.clips.clips_dataset_builder import read_clips
-
     changes = {
         "data.corpus": corpus,
         "data.source": str(source or ""),
@@ -109,8 +116,6 @@ def ensure_source(config: ConfigDict) -> Path | None:
     """The folder of media files; the demo corpus is made. None = only prepared clips are given."""
     data = config.data
     if data.corpus == "demo" and not data.source:
-        from jax_avemo.synthetic.corpus import write_corpus
-
         source = settings.demo_source(config)
         write_corpus(
             source,
@@ -130,47 +135,49 @@ def ensure_source(config: ConfigDict) -> Path | None:
     )
 
 
-def claim_run(run: Path, config: ConfigDict) -> None:
-    """Store the resolved config with the run, or refuse a directory that another config made."""
+def check_claim(run: Path, config: ConfigDict) -> None:
+    """Refuse a run directory in which another config has trained; one without a step is free.
+
+    Raises:
+      UserError: it names the first field that differs.
+    """
     path = run / "config.json"
-    ours = settings.to_dict(config)
-    if path.exists():
-        try:
-            theirs = dict(json.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); delete it and {run / 'checkpoints'}, or give "
-                "another --workdir"
-            ) from error
-        # A field that is younger than the run has its default there.
-        theirs = settings.to_dict(settings.from_dict(theirs))
-        of_identity = {f for f in ours if f.startswith("objective.")} | {"model.adversary"}
-        free = _FREE_FIELDS | (set() if config.model.decouple else of_identity - _OF_FUSION)
-        for field, value in ours.items():
-            if field not in free and theirs[field] != value:
-                raise UserError(
-                    f"{run} was made by another config: {field} is {theirs[field]!r} there "
-                    f"and {value!r} here; give another --workdir or delete it"
-                )
-    elif (run / "checkpoints").exists():
+    if latest_step(run) is None:
+        return
+    if not path.exists():
         raise UserError(f"{run} has checkpoints but no config.json; give another --workdir")
-    else:
-        write_json(path, ours)
+    try:
+        # A field that is younger than the run has its default there.
+        theirs = settings.to_dict(settings.from_dict(dict(json.loads(path.read_bytes()))))
+    except UserError as error:
+        raise UserError(
+            f"{run} was made by another version of jax_avemo ({error}); give another --workdir"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); delete it and {run / 'checkpoints'}, or give "
+            "another --workdir"
+        ) from error
+    ours = settings.to_dict(config)
+    of_identity = {f for f in ours if f.startswith("objective.")} | {"model.adversary"}
+    free = _FREE_FIELDS | (set() if config.model.decouple else of_identity - _OF_FUSION)
+    for field, value in ours.items():
+        if field not in free and theirs[field] != value:
+            raise UserError(
+                f"{run} was made by another config: {field} is {theirs[field]!r} there "
+                f"and {value!r} here; give another --workdir or delete it"
+            )
 
 
 def train_run(config: ConfigDict, run: Path) -> None:
-    """Clips, split, training: everything up to the last checkpoint."""
-    from jax_avemo.data.clips.clips_dataset_builder import read_clips
-    from jax_avemo.data.splits import split_clips
-    from jax_avemo.evaluation.evaluator import make_validation
-    from jax_avemo.runtime import multihost
-    from jax_avemo.runtime.compilation import keep_compiled_programs
-    from jax_avemo.runtime.memory import keep_freed_memory
-    from jax_avemo.training import train_loop
+    """Clips, split, training: everything up to the last checkpoint.
 
+    `config.json` is written when training is about to begin: a start that fails before leaves
+    none, and one without a checkpoint may be replaced.
+    """
     keep_freed_memory()
     multihost.check_same(settings.to_dict(config) | {"--workdir": str(run)})
-    multihost.from_first(lambda: claim_run(run, config))
+    multihost.from_first(lambda: check_claim(run, config))
     multihost.from_first(lambda: ensure_clips(config))
     clips = read_clips(settings.data_dir(config))
     keep_compiled_programs(config.train.compilation_cache_dir)
@@ -184,26 +191,32 @@ def train_run(config: ConfigDict, run: Path) -> None:
         probe_share=config.split.probe_fraction,
     )
     if multihost.is_first():
+        write_json(run / "config.json", settings.to_dict(config))
         write_json(run / "split.json", split.to_json())
     tell(
-        f"subjects: {len(split.train_subjects)} train, {len(split.validation_subjects)} select, "
-        f"{len(split.test_subjects)} test; clips: {len(split.train)} train, {len(split.probe)} "
-        f"held out for probes, {len(split.validation)} select, {len(split.test)} test"
+        f"subjects: {len(split.train_subjects)} training, {len(split.validation_subjects)} "
+        f"validation, {len(split.test_subjects)} test; clips: {len(split.train)} training, "
+        f"{len(split.probe)} held out for probes, {len(split.validation)} validation, "
+        f"{len(split.test)} test"
     )
     train_loop.train(run, config, clips, split, make_validation(config, clips, split))
 
 
-def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
-    """The main job: train and evaluate one experiment; finished stages are skipped."""
+def train_experiment(config: ConfigDict, run: Path) -> None:
+    """Train one experiment in its run directory, which nobody else may use meanwhile."""
     announce(config, run)
-    began = time.monotonic()
     run.mkdir(parents=True, exist_ok=True)
     with own_run(run):
         train_run(config, run)
-        from jax_avemo.evaluation.evaluator import evaluate_run, load_finished
-        from jax_avemo.evaluation.model_card import write_card
-        from jax_avemo.runtime import multihost
 
+
+def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
+    """Train one experiment and evaluate it; returns the results on the test subjects."""
+    began = time.monotonic()
+    announce(config, run)
+    run.mkdir(parents=True, exist_ok=True)
+    with own_run(run):
+        train_run(config, run)
         results = multihost.from_first(lambda: load_finished(run))
         if results is None:
             results = evaluate_run(run)

@@ -1,6 +1,5 @@
-"""python -m jax_avemo.main --config=FILE[:ARG]: train an experiment and evaluate it."""
+"""The main job `python -m jax_avemo.main --config=FILE[:ARG]`: train and evaluate."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,14 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
-from jax_avemo.command_line import Parser, add_config_arguments, guarded, read_config, together
+from jax_avemo.command_line import (
+    Parser,
+    add_config_arguments,
+    guarded,
+    parse,
+    run_directory,
+    together,
+)
 
 _EXAMPLES = """\
 examples:
@@ -20,51 +26,54 @@ examples:
   python -m jax_avemo.main --config=configs/decoupled.py:full --config.train.epochs=50
       another size (tiny, cpu, full) and one field changed
   python -m jax_avemo.main --config=configs/ablations.py:fusion_only
+
+fields of a config (defaults of size 'full'):
 """
 
 
-def where(run: Path, config: ConfigDict) -> str:
-    """Where everything is."""
-    return "\n".join(
-        [
-            "",
-            f"clips        {settings.data_dir(config)}",
-            f"config       {run / 'config.json'}",
-            f"metrics      {run / 'metrics.jsonl'}",
-            f"checkpoints  {run / 'checkpoints'}",
-            f"results      {run / 'results.json'}",
-            f"predictions  {run / 'predictions.jsonl'}",
-            f"model card   {run / 'card.md'}",
-            f"evaluate it again: avemo evaluate {run}",
-        ]
+def build_parser() -> Parser:
+    """The arguments; the help lists every field of a config."""
+    parser = Parser(
+        prog="python -m jax_avemo.main",
+        description="Train an experiment and evaluate it; stages that are finished are skipped.",
+        epilog=_EXAMPLES + settings.describe_fields(),
     )
+    add_config_arguments(parser)
+    return parser
+
+
+def outcome(run: Path, config: ConfigDict) -> str:
+    """Where the files of a finished run are, and the commands that come next."""
+    return f"""
+clips        {settings.data_dir(config)}
+config       {run / "config.json"}
+metrics      {run / "metrics.jsonl"}
+checkpoints  {run / "checkpoints"}
+results      {run / "results.json"}
+predictions  {run / "predictions.jsonl"}
+model card   {run / "card.md"}
+
+evaluate it again       avemo evaluate {run}
+report as HTML          avemo report {run}
+predict your own films  avemo predict FILM.mp4 --run {run}
+predict in the browser  avemo serve --run {run}"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = Parser(
-        prog="python -m jax_avemo.main",
-        description="Train an experiment and evaluate it; stages that are finished are skipped.",
-        epilog=_EXAMPLES
-        + "\nfields of a config (defaults of size 'full'):\n"
-        + settings.describe_fields().replace("%", "%%"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_config_arguments(parser)
-    args, rest = parser.parse_known_args(argv)
 
     def work() -> None:
+        args = parse(build_parser(), argv)
         with together(args) as speaks:
-            config = read_config(args, rest)
-            run = args.workdir or Path("runs") / config.name
+            config = settings.load_config(args.config, args.overrides)
             from jax_avemo.evaluation.results_table import table
             from jax_avemo.experiment import run_experiment
 
+            run = run_directory(args, config)
             results = run_experiment(config, run)
             if speaks:
                 print(table(results))
-                print(where(run, config))
+                print(outcome(run, config))
 
     return guarded(work)
 

@@ -21,7 +21,7 @@ from jax_avemo import experiment as library
 from jax_avemo.evaluation.cross_corpus import to_text
 from jax_avemo.evaluation.evaluator import load_finished
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.runtime.files import locked
+from jax_avemo.runtime.files import locked, write_json
 from jax_avemo.training import checkpoints
 
 
@@ -192,29 +192,50 @@ def test_evaluate_refuses_a_damaged_checkpoint_and_names_the_whole_one(home, tmp
     assert not (run / "results.json").exists()
 
 
+def begun(run: Path, config) -> Path:
+    """A run directory in which the config has trained one step."""
+    (run / "checkpoints/1").mkdir(parents=True)
+    write_json(run / "config.json", settings.to_dict(config))
+    return run
+
+
 def test_a_network_without_identity_goes_on_whatever_the_coupling(tmp_path):
     fused = {"model.decouple": False}
 
-    def claim(changes, name="fused"):
-        library.claim_run(tmp_path / name, settings.make_config("x", "tiny", changes))
+    def make(changes):
+        return settings.make_config("x", "tiny", changes)
 
-    for name, start in (("fused", fused), ("decoupled", {})):
-        (tmp_path / name).mkdir()
-        claim(start, name)
-    claim(fused | {"model.adversary": "none", "objective.reversal_strength": 2.0})
+    run = begun(tmp_path / "fused", make(fused))
+    library.check_claim(
+        run, make(fused | {"model.adversary": "none", "objective.reversal_strength": 2.0})
+    )
     for changes in ({"objective.auxiliary_weight": 2.0}, {"train.epochs": 5}):
         with pytest.raises(UserError, match=next(iter(changes))):
-            claim(fused | changes)
+            library.check_claim(run, make(fused | changes))
+    other = begun(tmp_path / "decoupled", make({}))
     with pytest.raises(UserError, match="model.adversary"):
-        claim({"model.adversary": "none"}, "decoupled")
+        library.check_claim(other, make({"model.adversary": "none"}))
+
+
+def test_a_first_start_that_fails_does_not_block_the_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    failing = [TINY, "--config.data.corpus=ravdess", "--config.data.source=missing"]
+    assert main.main(failing) == 1
+    assert "missing" in one_line(capsys)
+    assert not Path("runs/tiny/config.json").exists()
+    # As after a start that failed between its config and its first checkpoint.
+    ravdess = settings.load_config(f"{CONFIGS}/tiny.py", ["data.corpus=ravdess"])
+    write_json(Path("runs/tiny/config.json"), settings.to_dict(ravdess))
+    library.check_claim(Path("runs/tiny"), settings.load_config(f"{CONFIGS}/tiny.py"))
 
 
 def test_damaged_small_files_of_a_run_are_one_line_or_made_again(home, tmp_path, capsys):
     config = settings.load_config(f"{CONFIGS}/tiny.py")
-    (tmp_path / "config.json").write_text('{"seed": 0')
-    assert command_line.guarded(lambda: library.claim_run(tmp_path, config)) == 1
-    assert "config.json is damaged" in one_line(capsys)
     shutil.copytree(home / "runs/whole/checkpoints", tmp_path / "checkpoints")
+    for content, says in (('{"seed": 0', "is damaged"), ('{"old": 0}', "by another version")):
+        (tmp_path / "config.json").write_text(content)
+        assert command_line.guarded(lambda: library.check_claim(tmp_path, config)) == 1
+        assert says in one_line(capsys)
     whole = (home / "runs/whole/results.json").read_bytes()
     (tmp_path / "results.json").write_bytes(whole)
     assert load_finished(tmp_path) == json.loads(whole)

@@ -1,17 +1,15 @@
-"""Which (config, fold, seed) cells of a cross-validation run, and by whom.
+"""Cross-validation: one run a cell (config, fold, seed), shared by any number of processes.
 
 A cell is an ordinary run directory, WORKDIR/NAME/fold0-seed0, and goes on after a kill as any run
-does. Any number of processes may be given the same command: each takes a cell that nobody holds,
-by a lock that the kernel frees when its holder dies, until all are done.
+does. Each process that is given the same command takes a cell that nobody holds, by a lock that the
+kernel frees when its holder dies, until all are done.
 """
 
-import contextlib
-import fcntl
 import gc
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
-from jax_avemo.experiment import claim_run, ensure_clips, own_run, train_run
+from jax_avemo.experiment import check_claim, ensure_clips, own_run, train_run
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.runtime.files import write_json
+from jax_avemo.runtime.files import is_locked, try_lock, write_json
 from jax_avemo.runtime.progress import say
 
 _DONE = "cell.json"
@@ -85,25 +83,6 @@ def make_cells(
     return cells
 
 
-@contextlib.contextmanager
-def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock file at `path` while the block runs; False = somebody else holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock file."""
-    with claim(path) as free:
-        return not free
-
-
 def read_cell(cell: Cell) -> dict[str, Any] | None:
     """What a finished cell says of itself; None = not finished."""
     try:
@@ -119,19 +98,18 @@ def run_cells(cells: Sequence[Cell], workdir: Path) -> None:
       UserError: a run directory belongs to another config, or cells failed (the others were run).
     """
     for cell in cells:
-        if (cell.run / "config.json").exists():
-            claim_run(cell.run, cell.config)
+        check_claim(cell.run, cell.config)
     if all(read_cell(cell) for cell in cells):
         return
     for config in {cell.config.name: cell.config for cell in cells}.values():
-        with claim(workdir / "locks" / "clips", wait=True):
+        with try_lock(workdir / "locks" / "clips", wait=True):
             ensure_clips(config)
     failures: dict[str, str] = {}
     waiting = False
     while open_cells := [c for c in cells if c.title not in failures and not read_cell(c)]:
         worked = False
         for cell in open_cells:
-            with claim(cell.lock) as ours:
+            with try_lock(cell.lock) as ours:
                 if not ours or read_cell(cell):
                     continue
                 worked = True
@@ -158,7 +136,7 @@ def _run_cell(cell: Cell) -> None:
     make_room_for_programs()
     resumed = (cell.run / "checkpoints").exists()
     began = time.monotonic()
-    claim_run(cell.run, cell.config)
+    cell.run.mkdir(parents=True, exist_ok=True)
     with own_run(cell.run):
         train_run(cell.config, cell.run)
         trained = time.monotonic()
@@ -193,5 +171,5 @@ def _time_left(cells: Sequence[Cell]) -> str:
         for cell in cells
         if not read_cell(cell)
     )
-    workers = sum(is_held(cell.lock) for cell in cells if not read_cell(cell))
+    workers = sum(is_locked(cell.lock) for cell in cells if not read_cell(cell))
     return f"{said}, about {left / max(workers, 1) / 60:.0f} minutes left with {workers} running"

@@ -1,4 +1,4 @@
-"""How files are written: whole or not at all, and by one process at a time."""
+"""Atomic file writes, and locks that end with their process."""
 
 import contextlib
 import errno
@@ -13,7 +13,6 @@ from typing import Any
 from jax_avemo.runtime.errors import UserError
 
 _TEMPORARY = ".tmp-"
-_LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -54,8 +53,37 @@ def names_full_disk(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def try_lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock file at `path` while the block runs; False = another process holds it.
+
+    The kernel frees it when the process ends, in whatever way.
+
+    Args:
+      path: is made if need be, and its folder.
+      wait: until the other process is done, instead of False.
+
+    Raises:
+      UserError: the file system locks no files (some network file systems).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        except OSError as error:
+            raise UserError(
+                f"{path.parent} is on a file system that locks no files ({error.strerror}), and "
+                "without a lock two processes could write there: use a folder on a local disk, or "
+                "mount this one with locks (Lustre: -o flock)"
+            ) from error
+        yield True
+
+
+@contextlib.contextmanager
 def locked(folder: Path, busy: str) -> Iterator[None]:
-    """Hold `folder` for this process; the kernel frees it when the process ends, in whatever way.
+    """Hold `folder` for this process, as `try_lock` does.
 
     What a killed process left half-written directly in `folder` is removed.
 
@@ -63,16 +91,28 @@ def locked(folder: Path, busy: str) -> Iterator[None]:
       folder: is made if need be.
       busy: what the UserError says when another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(busy) from error
-        except OSError as error:
-            raise UserError(f"{folder} is on a file system that locks no files: {error}") from error
+    with try_lock(folder_lock(folder)) as ours:
+        if not ours:
+            raise UserError(busy)
         remove_leftovers(folder)
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock file at `path`; False where there is none."""
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no such file, or a file system where nobody can hold one
+    return False
+
+
+def folder_lock(folder: Path) -> Path:
+    """The lock file by which `locked` holds a folder."""
+    return folder / ".lock"
 
 
 def remove_leftovers(folder: Path) -> None:

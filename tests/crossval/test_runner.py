@@ -16,6 +16,7 @@ from jax_avemo import cli
 from jax_avemo import config as settings
 from jax_avemo.crossval import runner
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import is_locked, try_lock
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -65,26 +66,26 @@ def test_two_experiments_need_two_names(tmp_path):
 
 def test_a_claim_is_exclusive_and_ends_with_its_block(tmp_path):
     lock = tmp_path / "locks" / "cell"
-    with runner.claim(lock) as ours:
+    with try_lock(lock) as ours:
         assert ours
-        assert runner.is_held(lock)
-        with runner.claim(lock) as again:
+        assert is_locked(lock)
+        with try_lock(lock) as again:
             assert not again
-    assert not runner.is_held(lock)
+    assert not is_locked(lock)
 
 
 def test_the_claim_of_a_killed_process_is_free(tmp_path):
     lock = tmp_path / "cell"
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom jax_avemo.crossval.runner import claim\n"
-        f"with claim(Path({str(lock)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
+        "import sys, time\nfrom pathlib import Path\nfrom jax_avemo.runtime.files import try_lock\n"
+        f"with try_lock(Path({str(lock)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as held:
         assert held.stdout.readline() == "held\n"
-        assert runner.is_held(lock)
+        assert is_locked(lock)
         held.kill()
         held.wait()
-        assert not runner.is_held(lock)
+        assert not is_locked(lock)
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_one_cell_that_fails_does_not_keep_the_others(fake, tmp_path, monkeypatc
 
 def test_a_folder_of_other_cells_is_refused(fake, tmp_path):
     made = cells(tmp_path)
-    made[0].run.mkdir(parents=True)
+    (made[0].run / "checkpoints/3").mkdir(parents=True)
     other = settings.to_dict(made[0].config) | {"train.epochs": 77}
     (made[0].run / "config.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match="train.epochs is 77"):

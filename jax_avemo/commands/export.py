@@ -1,0 +1,29 @@
+"""The command `avemo export`."""
+
+import argparse
+from pathlib import Path
+
+from jax_avemo.runtime.progress import say
+
+HELP = "write a run as one file for other programs, weights inside"
+EXAMPLES = "avemo export runs/decoupled --format onnx --out decoupled.onnx"
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Those of this command."""
+    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument(
+        "--format", default="stablehlo", choices=("stablehlo", "onnx"), help="of the file"
+    )
+    p.add_argument("--out", type=Path, metavar="FILE", help="(default: in the run directory)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the file and print its path and description."""
+    from jax_avemo.inference.export import export_run
+
+    target = args.out or args.run / f"{args.run.absolute().name}.{args.format}"
+    made = export_run(args.run, target, args.format)
+    say(f"largest difference of a probability from the network: {made.difference:.1e}")
+    print(f"{made.path}  ({made.bytes / 1e6:.1f} MB)")
+    print(made.description)

@@ -1,0 +1,88 @@
+"""The command `avemo prepare`."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from jax_avemo.command_line import natural
+from jax_avemo.data.corpora import READERS
+from jax_avemo.runtime.progress import say
+
+HELP = "turn a corpus's media files into clips"
+EXAMPLES = """\
+avemo prepare ravdess --source RAVDESS --data-dir data/ravdess --size 80 --fps 12
+avemo prepare folder --source RECORDINGS --data-dir data/mine --preview"""
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Those of this command."""
+    p.add_argument(
+        "corpus",
+        choices=tuple(READERS),
+        metavar="CORPUS",
+        help="layout on disk; folder is LABEL/SUBJECT/*, manifest a CSV file",
+    )
+    p.add_argument(
+        "--source",
+        type=Path,
+        required=True,
+        help="folder with the media files or zips, a zip, or a manifest (CSV)",
+    )
+    p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
+    p.add_argument("--workers", type=natural, default=0, help="processes (0: one a core)")
+    p.add_argument("--size", type=int, default=256, help="side of the stored face crops, px")
+    p.add_argument("--fps", type=float, default=15.0, help="stored frames a second")
+    p.add_argument("--max-seconds", type=float, default=12.0, help="longer takes are refused")
+    p.add_argument(
+        "--modality",
+        choices=("both", "audio", "video"),
+        default="both",
+        help="what a take must have, and all that is kept: audio takes files of sound alone too",
+    )
+    p.add_argument(
+        "--face-fallback",
+        choices=("reject", "center"),
+        default="reject",
+        help="what becomes of a take without a face: refused, or the middle of each picture",
+    )
+    p.add_argument(
+        "--preview",
+        action="store_true",
+        help="draw a contact sheet of every subject's crops, DATA_DIR/preview/SUBJECT.jpg",
+    )
+    p.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the clips and say what became of each file."""
+    from jax_avemo.data.clip import ClipOptions
+    from jax_avemo.data.prepare import prepare
+    from jax_avemo.data.preview import PREVIEW_NAME, write_previews
+    from jax_avemo.data.summary import to_text
+
+    options = ClipOptions(
+        frame_size=args.size,
+        frames_per_second=args.fps,
+        max_seconds=args.max_seconds,
+        face_fallback=args.face_fallback,
+        need_video=args.modality != "audio",
+        need_audio=args.modality != "video",
+    )
+    summary = prepare(
+        args.corpus, args.source, args.data_dir, options, workers=args.workers or None
+    )
+    if args.preview:
+        count = len(write_previews(args.data_dir))
+        say(f"{count} contact sheets, one a subject, are in {args.data_dir / PREVIEW_NAME}")
+    if args.json:
+        for note in summary.notes:
+            say(f"note: {note}")
+        print(json.dumps(asdict(summary), ensure_ascii=False))
+        return
+    print(to_text(summary))
+    say(
+        f"{summary.clips} clips of {summary.subjects} subjects in {args.data_dir}; "
+        f"{summary.rejected} refused"
+        + (f" (why: {args.data_dir / 'rejects.csv'})" if summary.rejected else "")
+    )

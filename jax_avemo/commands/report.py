@@ -1,0 +1,32 @@
+"""The command `avemo report`."""
+
+import argparse
+from pathlib import Path
+
+HELP = "write a run or a cross-validation as one HTML file"
+EXAMPLES = "avemo report runs/decoupled"
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Those of this command."""
+    p.add_argument("folder", type=Path, metavar="RUN_OR_CROSSVAL", help="run or crossval directory")
+    p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
+    p.add_argument(
+        "--faces",
+        action=argparse.BooleanOptionalAction,
+        help="put frames of test clips into the page (default: only of synthetic actors)",
+    )
+    p.add_argument(
+        "--no-attention", action="store_true", help="do not run the network to see where it looks"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the page and print its path."""
+    from jax_avemo.report.write import write_report
+
+    print(
+        write_report(
+            args.folder, data_dir=args.data_dir, faces=args.faces, attention=not args.no_attention
+        )
+    )

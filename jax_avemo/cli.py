@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse(parser, argv)
         if args.command is None:
             parser.print_help(sys.stderr)
-            raise SystemExit(2)
+            parser.error("a COMMAND is needed")
         args.run_command(args)
 
     return guarded(work)

@@ -162,8 +162,8 @@ def _find(name: str) -> Path:
         say(f"no folder configs here, so {name} is the package's: {known[name]}")
         return known[name]
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-    raise UserError(f"no config file '{name}'; {hint}")
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise UserError(f"no config file '{name}'{hint}; there are {', '.join(known)}")
 
 
 def config_files() -> dict[str, str]:

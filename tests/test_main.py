@@ -1,5 +1,6 @@
 """The main job end to end at size tiny, killed and resumed; what a mistake looks like."""
 
+import argparse
 import json
 import re
 import shutil
@@ -44,6 +45,8 @@ def test_the_main_job_says_where_everything_is_and_prints_the_table(home):
         assert (home / "runs/whole" / name).is_file()
         assert f"runs/whole/{name}" in printed
     assert "unseen" in printed
+    for name in ("report", "predict", "serve"):
+        assert re.search(rf"avemo {name} .*runs/whole$", printed, re.MULTILINE)
 
 
 def test_results_say_where_they_come_from(home):
@@ -300,6 +303,46 @@ def test_help_imports_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_bare_avemo_shows_help_and_is_a_mistake(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert all(f"\n    {name} " in said.err for name in cli.COMMANDS)
+    assert said.err.splitlines()[-1].startswith("error: a COMMAND is needed")
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_help_has_an_example_and_every_default(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"example:\n  avemo {name} " in said.replace(f"avemo {name}\n", f"avemo {name} \n")
+    parser = cli.build_parser()
+    (commands,) = [a for a in parser._actions if a.dest == "command"]
+    for action in commands.choices[name]._actions:
+        if action.default not in (None, "", False, argparse.SUPPRESS):
+            default = str(action.default)
+            assert f"(default: {default})" in " ".join(said.split()) or "(0: one" in action.help
+
+
+def test_the_config_of_the_package_is_taken_outside_a_checkout_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert settings.load_config("configs/tiny.py").name == "tiny"
+    assert "no folder configs here, so configs/tiny.py is the package's" in capsys.readouterr().err
+    for name, says in (
+        ("tiny.py", r"no config file 'tiny.py'; did you mean 'configs/tiny.py'"),
+        ("mine/tiny.py", "no config file 'mine/tiny.py'"),
+        ("configs/tinny.py", r"did you mean 'configs/tiny.py'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            settings.load_config(name)
+    (tmp_path / "configs").mkdir()
+    with pytest.raises(UserError, match=r"no config file 'configs/tiny.py'"):
+        settings.load_config("configs/tiny.py")
 
 
 def leaves(node, path: str = "") -> set[str]:

@@ -38,13 +38,19 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--modality",
         choices=("both", "audio", "video"),
         default="both",
-        help="what a take must have, and all that is kept: audio takes files of sound alone too",
+        help="what a take must have, and all that is kept: audio takes audio files too",
     )
     p.add_argument(
         "--face-fallback",
         choices=("reject", "center"),
         default="reject",
         help="what becomes of a take without a face: refused, or the middle of each picture",
+    )
+    p.add_argument(
+        "--audio-track",
+        type=natural,
+        default=0,
+        help="of files with several, from 1 (0: the default one, or the first that is not silent)",
     )
     p.add_argument(
         "--preview",
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
         face_fallback=args.face_fallback,
         need_video=args.modality != "audio",
         need_audio=args.modality != "video",
+        audio_track=args.audio_track,
     )
     summary = prepare(
         args.corpus, args.source, args.data_dir, options, workers=args.workers or None

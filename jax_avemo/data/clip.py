@@ -36,6 +36,8 @@ class ClipOptions:
     """What becomes of a recording without a face: refused, or the middle of each picture."""
     need_video: bool = True
     need_audio: bool = True
+    audio_track: int = 0
+    """From 1; 0 = the default track, or where that is silent the first that is not."""
 
     def __post_init__(self) -> None:
         for name, value, low, high in (
@@ -43,6 +45,7 @@ class ClipOptions:
             ("frames_per_second", self.frames_per_second, 0.1, 240),
             ("max_seconds", self.max_seconds, 0.1, 24 * 3600),
             ("jpeg_quality", self.jpeg_quality, 1, 100),
+            ("audio_track", self.audio_track, 0, 99),
         ):
             if not low <= value <= high:
                 raise UserError(f"{name} is {value}, allowed are {low} to {high}")
@@ -52,11 +55,14 @@ class ClipOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """As it is recorded; 12 and 12.0 frames a second are the same."""
+        options = dataclasses.asdict(self)
+        if not self.audio_track:
+            del options["audio_track"]  # as clips were recorded before there was a choice
         seconds = {
             "frames_per_second": float(self.frames_per_second),
             "max_seconds": float(self.max_seconds),
         }
-        return {**dataclasses.asdict(self), **seconds}
+        return {**options, **seconds}
 
 
 def make_clip(
@@ -76,6 +82,7 @@ def make_clip(
             max_seconds=options.max_seconds,
             need_video=options.need_video,
             need_audio=options.need_audio and recording.sound is None,
+            audio_track=options.audio_track if recording.sound is None else 0,
         )
         audio, duration = media.audio, media.duration
         if recording.sound is not None:
@@ -87,6 +94,7 @@ def make_clip(
                 max_seconds=options.max_seconds,
                 need_video=False,
                 need_audio=options.need_audio,
+                audio_track=options.audio_track,
             )
             audio, duration = heard.audio, max(duration, heard.duration)
         if not recording.has_audio:

@@ -12,7 +12,7 @@ from jaxtyping import Int16
 
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
-from jax_avemo.media.decoding.stream import SoundPiece, stream_media
+from jax_avemo.media.decoding.stream import AudioPiece, stream_media
 from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack
 from jax_avemo.media.faces.face_tracks import FaceFollowers
@@ -109,7 +109,7 @@ class WindowMaker:
         self.video_end = frame.time
         self._faces.add(frame)
 
-    def add_sound(self, piece: SoundPiece) -> None:
+    def add_sound(self, piece: AudioPiece) -> None:
         """More sound; what it overlaps is replaced, what it leaves out is silence."""
         samples, first = piece.samples, piece.first - self._audio_first
         if first < 0:
@@ -224,6 +224,7 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
         max_seconds=task.max_seconds,
         video=options.video,
         audio=options.audio,
+        audio_track=options.clip.audio_track,
     )
     about = {
         "duration": stream.duration,
@@ -233,7 +234,7 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
     }
     yield json.dumps(about).encode()
     maker = WindowMaker(options)
-    frames, sound = iter(stream.frames), iter(stream.sound)
+    frames, sound = iter(stream.frames), iter(stream.audio)
     has_frames, has_sound = stream.has_video, stream.has_audio
     wrong: MediaError | None = None
     while has_frames or has_sound:

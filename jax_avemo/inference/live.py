@@ -9,7 +9,7 @@ from jax_avemo.data.windows import Window, WindowMaker
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.timeline import Judgement
 from jax_avemo.media.decoding.container import TimedFrame
-from jax_avemo.media.decoding.stream import SoundPiece
+from jax_avemo.media.decoding.stream import AudioPiece
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 
@@ -47,7 +47,7 @@ class Live:
           start: time of the first of them, seconds; None = right after the last.
         """
         first = round((self.maker.audio_end if start is None else start) * AUDIO_SAMPLE_RATE)
-        self.maker.add_sound(SoundPiece(first, as_int16(samples)))
+        self.maker.add_sound(AudioPiece(first, as_int16(samples)))
         self.maker.forget(self._start())
 
     def estimate(self) -> list[Judgement]:

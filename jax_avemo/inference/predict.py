@@ -39,7 +39,7 @@ from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
-from jax_avemo.media.decoding.stream import MAX_SECONDS, SoundPiece
+from jax_avemo.media.decoding.stream import MAX_SECONDS, AudioPiece
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
@@ -223,7 +223,7 @@ class Model:
         if not set(there) & set(self.facts.modalities):
             raise UserError(f"this network reads {' and '.join(self.facts.modalities)}: give some")
         if sound is not None and "audio" in self.facts.modalities:
-            maker.add_sound(SoundPiece(0, as_int16(sound)))
+            maker.add_sound(AudioPiece(0, as_int16(sound)))
         shown = () if frames is None or times is None else zip(times, frames, strict=True)
         duration = maker.audio_end
         if times is not None and len(times):

@@ -14,7 +14,7 @@ from jaxtyping import Int16
 from jax_avemo.data.clip import decode_jpeg
 from jax_avemo.data.windows import WindowMaker, WindowOptions, window_to_bytes
 from jax_avemo.media.decoding.container import TimedFrame
-from jax_avemo.media.decoding.stream import SoundPiece
+from jax_avemo.media.decoding.stream import AudioPiece
 from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
@@ -96,7 +96,7 @@ def live_window(task: MomentTask) -> bytes:
     maker = WindowMaker(options, detector=_detector())
     if options.audio:
         samples = np.frombuffer(moment.samples, "<i2").astype(np.int16)
-        maker.add_sound(SoundPiece(round(moment.sound_begin * AUDIO_SAMPLE_RATE), samples))
+        maker.add_sound(AudioPiece(round(moment.sound_begin * AUDIO_SAMPLE_RATE), samples))
     for time, jpeg in moment.frames if options.video else ():
         image = decode_jpeg(jpeg)
         if max(image.shape) > _MOST_SIDE:

@@ -29,7 +29,7 @@ REASONS = {
     "photo.mp4": "is a picture (JPEG)",
     "archive.mp4": "is a zip archive",
     "only_sound.mp4": "has no picture that can be decoded",
-    "only_picture.mp4": "has no sound that can be decoded",
+    "only_picture.mp4": "has no audio that can be decoded",
     "nobody.mp4": "no face found in any of ",
     "one_frame.mp4": "has a single frame: a picture, not a film",
     "ten_hours.avi": "lasts 36000.0 s, the limit is 10 s",

@@ -18,7 +18,7 @@ from jax_avemo.data.windows import (
     window_to_bytes,
 )
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
-from jax_avemo.media.decoding.stream import SoundPiece
+from jax_avemo.media.decoding.stream import AudioPiece
 from jax_avemo.schema import Labels, Recording
 
 CLIP = ClipOptions(frame_size=48, frames_per_second=5.0, max_seconds=3600)
@@ -129,10 +129,10 @@ def test_nothing_readable_is_said_at_once(tmp_path):
 
 def test_sound_is_laid_by_its_samples_and_later_pieces_count():
     maker = WindowMaker(OPTIONS)
-    maker.add_sound(SoundPiece(0, np.full(100, 1, np.int16)))
-    maker.add_sound(SoundPiece(150, np.full(100, 2, np.int16)))
-    maker.add_sound(SoundPiece(240, np.full(10, 3, np.int16)))
-    maker.add_sound(SoundPiece(-5, np.full(10, 4, np.int16)))
+    maker.add_sound(AudioPiece(0, np.full(100, 1, np.int16)))
+    maker.add_sound(AudioPiece(150, np.full(100, 2, np.int16)))
+    maker.add_sound(AudioPiece(240, np.full(10, 3, np.int16)))
+    maker.add_sound(AudioPiece(-5, np.full(10, 4, np.int16)))
     sound = maker._sound(0, np.inf)
     expected = [4] * 5 + [1] * 95 + [0] * 50 + [2] * 90 + [3] * 10
     np.testing.assert_array_equal(sound, np.array(expected, np.int16))
@@ -148,7 +148,7 @@ def test_it_holds_a_window_and_a_hop_however_long_the_film_is():
     for second in range(40):
         for tick in range(5):
             maker.add_frame(TimedFrame(second + tick / 5, picture))
-        maker.add_sound(SoundPiece(second * 16_000, np.full(16_000, 999, np.int16)))
+        maker.add_sound(AudioPiece(second * 16_000, np.full(16_000, 999, np.int16)))
         count += len(list(maker.due(maker.video_end)))
         sights = sum(len(face.sights) for face in maker._faces.between(0, 1e9))
         held = max(held, sights, len(maker._frame_times), len(maker._audio) // 3200)

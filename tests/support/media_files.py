@@ -59,7 +59,8 @@ def write_media(
     `gap` = (from, seconds): the sound's time stamps jump by so much there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    base = Fraction(1, 1000)
+    # MPEG-2 knows only the rates of television.
+    base = Fraction(1, frames_per_second if video_codec == "mpeg2video" else 1000)
     with av.open(str(path), "w", options=options or {}) as container:
         video = audio = None
         if len(pictures):
@@ -72,10 +73,12 @@ def write_media(
         if sound is not None:
             audio = container.add_stream(audio_codec, rate=rate)
             audio.layout = layout
+            if audio_codec == "wmav2":
+                audio.bit_rate = 128_000
         for index, pixels in enumerate(pictures):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             time = index / frames_per_second if times is None else times[index]
-            picture.pts, picture.time_base = round(time * 1000), base
+            picture.pts, picture.time_base = round(time / base), base
             container.mux(video.encode(picture))
         if video is not None:
             container.mux(video.encode())

@@ -22,8 +22,11 @@ from jax_avemo.runtime.errors import UserError
 # A playlist or concat file would make FFmpeg open other files: only self-contained containers.
 _OPEN_OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,wav,flv",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,wav,flv,"
+    "mp3,ogg,flac,asf,mpeg,mpegts",
 }
+_WITHOUT_DURATION = frozenset({"mp3", "mpeg", "mpegts"})
+"""Formats whose header does not say how long they last: FFmpeg guesses, from the bit rate too."""
 # Titles in another encoding than UTF-8 stop PyAV before 19; 19 has no such argument.
 _LENIENT: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -31,7 +34,14 @@ _LENIENT: dict[str, Any] = (
 _MAX_PIXELS = 4096 * 4096
 _SHORTFALL_SECONDS = 0.5
 """A file that ends this much before its header says is cut off."""
-_SETTLING_SECONDS = 0.2
+_SETTLING_SECONDS = {
+    "others": 0.2,  # a decoder of audio needs a few packets
+    "mp3": math.inf,  # places are guessed from the bit rate
+    # No index of the pictures that can be decoded alone: the longest usual distance of two.
+    "mpeg": 12.0,
+    "mpegts": 12.0,
+}
+"""So far before a part's beginning decoding starts, by format."""
 _BEFORE_ALL = -(10**12)
 """Container time before any packet, which may begin below 0."""
 # Times derived from different time bases differ by rounding; far below any frame's duration.
@@ -107,17 +117,38 @@ def video_stream(container: Any) -> Any:
     return None
 
 
-def audio_stream(container: Any) -> Any:
-    """The first sound that can be decoded; None = none."""
+def audio_stream(container: Any, number: int = 0) -> Any:
+    """Audio track `number`, from 1; 0 = the default one that can be decoded. None = none.
+
+    Raises MediaError when there is no such track. `audio_tracks.heard_stream` prefers a track
+    that is not silent.
+    """
+    tracks = container.streams.audio
+    if number > len(tracks):
+        raise MediaError(f"has {len(tracks)} audio tracks, none is number {number}")
+    if number:
+        return tracks[number - 1] if tracks[number - 1].codec_context is not None else None
+    return next(iter(ordered_audio_streams(container)), None)
+
+
+def ordered_audio_streams(container: Any) -> list[Any]:
+    """The audio tracks that can be decoded, those marked as default first."""
     known = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    return known[0] if known else None
+    return sorted(known, key=lambda stream: not stream.disposition & av.stream.Disposition.default)
+
+
+def header_seconds(container: Any) -> float | None:
+    """How long the file's header says that it lasts; None = it does not say."""
+    if not container.duration or container.format.name in _WITHOUT_DURATION:
+        return None
+    return float(container.duration / av.time_base)
 
 
 def check_header(container: Any, video: Any, span: Span) -> None:
     """Refuse what the header says is too large or too long, before anything is decoded."""
     if video is not None:
         _check_pixels(video.codec_context.width, video.codec_context.height, span.path)
-    seconds = container.duration / av.time_base if container.duration else None
+    seconds = header_seconds(container)
     if seconds is None:
         return
     if span.start >= seconds + _TIME_SLACK_SECONDS:
@@ -143,10 +174,10 @@ def check_length(seconds: float, span: Span) -> None:
         )
 
 
-def check_sound(bad: int, packets: int, path: Path) -> None:
-    """Refuse sound of which more than a twentieth cannot be decoded."""
+def check_audio(bad: int, packets: int, path: Path) -> None:
+    """Refuse audio of which more than a twentieth cannot be decoded."""
     if bad > max(1, packets // 20):
-        raise MediaError(f"is damaged: {bad} of {packets} packets of sound cannot be decoded", path)
+        raise MediaError(f"is damaged: {bad} of {packets} packets of audio cannot be decoded", path)
 
 
 def _seconds(ticks: int, time_base: Any) -> float:
@@ -168,8 +199,8 @@ def packet_extent(packet: Any, span: Span) -> tuple[float, float]:
 def check_whole(container: Any, streams: list[Any], reached: dict[int, float], span: Span) -> None:
     """Compare with what the header promises: a file cut off still decodes up to there."""
     promises = []
-    if container.duration:
-        promises.append((container.duration / av.time_base - span.start, max(reached.values())))
+    if (seconds := header_seconds(container)) is not None:
+        promises.append((seconds - span.start, max(reached.values())))
     if container.format.name.startswith("mov"):  # elsewhere a stream's own duration is a guess
         for stream in streams:
             if stream.duration:
@@ -182,11 +213,11 @@ def check_whole(container: Any, streams: list[Any], reached: dict[int, float], s
 
 
 def seek_start(container: Any, span: Span) -> None:
-    """Go a moment before the part's beginning."""
-    if span.start > 0:
-        # A decoder of sound needs a few packets to settle.
-        target = max(span.start - _SETTLING_SECONDS, 0.0) + span.origin
-        container.seek(round(target * av.time_base), backward=True)
+    """Go a moment before the part's beginning, where the format can be entered exactly."""
+    settling = _SETTLING_SECONDS.get(container.format.name, _SETTLING_SECONDS["others"])
+    target = span.start - settling
+    if target > 0:
+        container.seek(round((target + span.origin) * av.time_base), backward=True)
 
 
 def can_restart(container: Any) -> bool:

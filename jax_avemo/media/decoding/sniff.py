@@ -1,4 +1,4 @@
-"""What a file is that FFmpeg was not let read: told to the user, decided by its first bytes."""
+"""Kinds of files that are not media, told by their first bytes."""
 
 from pathlib import Path
 
@@ -31,11 +31,6 @@ _KINDS = (
         b"version https://git-lfs",
     ),
     ("a git-annex pointer, not the recording: fetch it with 'git annex get'", b"/annex/objects/"),
-    ("a container this program does not read (MPEG)", b"\x00\x00\x01\xba"),
-    ("a container this program does not read (ASF, WMV)", b"\x30\x26\xb2\x75"),
-    ("a container this program does not read (Ogg)", b"OggS"),
-    ("a container this program does not read (FLAC)", b"fLaC"),
-    ("a container this program does not read (MP3)", b"ID3"),
 )
 _HEAD_BYTES = 4096
 

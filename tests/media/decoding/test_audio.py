@@ -3,7 +3,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from jax_avemo.media.decoding.audio import SoundTrack
+from jax_avemo.media.decoding.audio import AudioTrack
 
 
 def block(values: np.ndarray, rate: int = 16_000, layout: str = "mono"):
@@ -15,7 +15,7 @@ def block(values: np.ndarray, rate: int = 16_000, layout: str = "mono"):
 
 
 def test_samples_lie_at_their_time():
-    track = SoundTrack(None)
+    track = AudioTrack(None)
     track.add(block(np.full(160, 7)), 0.1)
     audio = track.finish()
     assert audio.size == 1760
@@ -25,7 +25,7 @@ def test_samples_lie_at_their_time():
 
 
 def test_only_the_wanted_part_is_kept():
-    track = SoundTrack(0.05)
+    track = AudioTrack(0.05)
     for index in range(10):
         track.add(block(np.arange(160) + 160 * index), -0.02 + index * 0.01)
     np.testing.assert_array_equal(track.finish(), 320 + np.arange(800))
@@ -33,7 +33,7 @@ def test_only_the_wanted_part_is_kept():
 
 
 def test_jitter_of_time_stamps_makes_no_gap():
-    track = SoundTrack(None)
+    track = AudioTrack(None)
     for index in range(10):
         track.add(block(np.full(160, 5)), index * 0.01 + (0.004 if index % 2 else 0))
     audio = track.finish()
@@ -42,14 +42,14 @@ def test_jitter_of_time_stamps_makes_no_gap():
 
 
 def test_frames_without_time_follow_the_last():
-    track = SoundTrack(None)
+    track = AudioTrack(None)
     track.add(block(np.full(160, 1)), 0.0)
     track.add(block(np.full(160, 2)), None)
     np.testing.assert_array_equal(track.finish(), np.repeat([1, 2], 160))
 
 
 def test_a_change_of_channels_and_rate_within_the_file():
-    track = SoundTrack(None)
+    track = AudioTrack(None)
     track.add(block(np.full(1600, 100)), 0.0)
     track.add(block(np.full(4800, 100), rate=48_000, layout="stereo"), 0.1)
     audio = track.finish()
@@ -58,4 +58,4 @@ def test_a_change_of_channels_and_rate_within_the_file():
 
 
 def test_nothing_gives_nothing():
-    assert SoundTrack(1.0).finish().size == 0
+    assert AudioTrack(1.0).finish().size == 0

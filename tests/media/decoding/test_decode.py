@@ -259,7 +259,7 @@ def bad_file(kind: str, folder: Path) -> Path:
         ("folder", "is not a file"),
         ("empty", r"is empty \(0 bytes\)"),
         ("text", "is text, not audio or video"),
-        ("silent", "has no sound"),
+        ("silent", "has no audio"),
         ("blind", "has no picture"),
         ("headless", "is not readable as audio or video"),
         ("cut", r"is cut off: [12]\.\d\d of 4\.\d\d s are there"),

@@ -13,7 +13,7 @@ def both(path, fps, **needs):
     clip = read_media(path, frames_per_second=fps, **needs)
     stream = stream_media(path, frames_per_second=fps)
     frames = list(stream.frames)
-    pieces = list(stream.sound)
+    pieces = list(stream.audio)
     audio = np.zeros(max((p.first + p.samples.size for p in pieces), default=0), np.int16)
     for piece in pieces:
         audio[piece.first : piece.first + piece.samples.size] = piece.samples
@@ -54,7 +54,7 @@ def test_picture_alone_and_sound_alone(tmp_path):
     clip, _, stream, frames, audio = both(heard, 10.0, need_video=False)
     assert (stream.has_video, stream.has_audio, frames) == (False, True, [])
     np.testing.assert_array_equal(audio, clip.audio)
-    with pytest.raises(MediaError, match="neither picture"):
+    with pytest.raises(MediaError, match="neither video"):
         stream_media(heard, frames_per_second=10.0, audio=False)
 
 

@@ -194,7 +194,7 @@ def test_a_network_that_only_sees_says_so(tmp_path_factory, film):
     assert {w.modalities for w in result.windows} == {("video",)}
     assert "this network reads video alone" in result.notes
     sound = write_media(film.parent / "s.wav", sound=tone(1.0), audio_codec="pcm_s16le")
-    with pytest.raises(UserError, match="has neither picture"):
+    with pytest.raises(UserError, match="has no video"):
         load(run).predict(sound)
 
 

@@ -90,8 +90,9 @@ def stream_media(
         heard = heard_stream(container, path, audio_track) if audio else None
         streams = [stream for stream in (film, heard) if stream is not None]
         if not streams:
-            wanted = " nor ".join(["video"] * video + ["audio"] * audio)
-            raise MediaError(f"has neither {wanted} that can be decoded", path)
+            kinds = ["video"] * video + ["audio"] * audio
+            wanted = "neither video nor audio" if len(kinds) == 2 else f"no {''.join(kinds)}"
+            raise MediaError(f"has {wanted} that can be decoded", path)
         check_header(container, film, span)
         span = dataclasses.replace(span, origin=(container.start_time or 0) / av.time_base)
         levels = None if heard is None else new_levels(heard)

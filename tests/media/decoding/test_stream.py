@@ -54,7 +54,7 @@ def test_picture_alone_and_sound_alone(tmp_path):
     clip, _, stream, frames, audio = both(heard, 10.0, need_video=False)
     assert (stream.has_video, stream.has_audio, frames) == (False, True, [])
     np.testing.assert_array_equal(audio, clip.audio)
-    with pytest.raises(MediaError, match="neither video"):
+    with pytest.raises(MediaError, match="has no video"):
         stream_media(heard, frames_per_second=10.0, audio=False)
 
 

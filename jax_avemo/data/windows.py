@@ -1,7 +1,8 @@
-"""How a film of any length becomes windows, each with a clip for every face and for the sound."""
+"""Windows of a film of any length, each with a clip for every face and for the audio."""
 
 import json
 import struct
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.decoding.stream import AudioPiece, stream_media
 from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack
-from jax_avemo.media.faces.face_tracks import FaceFollowers
+from jax_avemo.media.faces.face_tracks import FaceFollowers, Followed
 from jax_avemo.media.faces.main_face import MIN_FOUND
+from jax_avemo.media.shots import ShotDetector, ShotFrame
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels
 
 SILENCE_DECIBELS = -55.0
@@ -48,7 +50,8 @@ class Excerpt:
     """What is to be judged in a window: one face, or the sound alone."""
 
     face: int | None
-    """Number of the face; None = no face, or a voice that may be anybody's."""
+    """Number of the face, from 1 in the order of appearance; None = no face, or a voice that may be
+    anybody's."""
     clip: Clip
     """With sound only where it can be this face's: when it is the only one in the window."""
     found: float
@@ -70,6 +73,8 @@ class Window:
     was not in an earlier window."""
     left_out: int
     """Faces seen at one time that were too many to follow, up to here."""
+    shot_start: float
+    """Where the shot begins in which the window lies, seconds; 0 = the film's first."""
 
 
 def is_silent(audio: Int16[np.ndarray, "N"]) -> bool:
@@ -84,17 +89,24 @@ def is_silent(audio: Int16[np.ndarray, "N"]) -> bool:
 class WindowMaker:
     """Takes frames and sound as they come, and cuts windows out of the last moments.
 
-    It holds no more than a window and a hop, however long the film is.
+    No window straddles a hard cut: each shot has windows of its own, the last of which ends with
+    it. It holds no more than a window, a hop and two seconds, however long the film is.
     """
 
     def __init__(self, options: WindowOptions, *, detector: FaceDetector | None = None) -> None:
         self.options = self._options = options
+        self._shots = ShotDetector()
         self._faces = FaceFollowers(options.clip.frame_size, options.max_faces, detector)
+        self._numbers: dict[int, int] = {}
+        """By track, of those that were shown: number in the order of appearance."""
         self._frame_times: list[float] = []
         self._audio = np.zeros(0, np.int16)
         self._audio_first = 0
         self._boxed: dict[int, float] = {}
-        self._next = self._last_end = 0.0
+        self._cuts: deque[float] = deque()
+        """Beginnings of shots that no window has reached yet."""
+        self._shot_start = self._next = self._last_end = 0.0
+        self._more_frames = False
         self.video_end = 0.0
         """Seconds up to which frames came."""
 
@@ -106,8 +118,20 @@ class WindowMaker:
     def add_frame(self, frame: TimedFrame) -> None:
         """The next frame; times ascend."""
         self._frame_times.append(frame.time)
+        self._more_frames = True
         self.video_end = frame.time
-        self._faces.add(frame)
+        self._follow(self._shots.add(frame))
+
+    def end_video(self) -> None:
+        """No more frames come: what they show is settled."""
+        self._follow(self._shots.flush())
+        self._more_frames = False
+
+    def _follow(self, frames: list[ShotFrame]) -> None:
+        for frame, cut in frames:
+            self._faces.add(frame, cut=cut)
+            if cut:
+                self._cuts.append(frame.time)
 
     def add_sound(self, piece: AudioPiece) -> None:
         """More sound; what it overlaps is replaced, what it leaves out is silence."""
@@ -120,22 +144,49 @@ class WindowMaker:
         self._audio[first : first + len(samples)] = samples
 
     def due(self, until: float) -> Iterator[Window]:
-        """The windows that are whole when picture and sound are there `until` that moment, s."""
+        """The windows that are whole when video and audio are there `until` that moment, s.
+
+        A face that comes late is searched for backwards: windows wait up to two seconds for it.
+        """
+        if self._more_frames:
+            until = min(until, self._faces.settled)
+        while self._cuts and self._cuts[0] <= until:
+            yield from self._shot_end(self._cuts[0])
+            self._shot_start = self._next = self._last_end = self._cuts.popleft()
+        yield from self._whole(until)
+
+    def _whole(self, until: float) -> Iterator[Window]:
         while self._next + self._options.window_seconds <= until:
             start = self._next
             self._last_end = start + self._options.window_seconds
             yield self.cut(start, self._last_end)
             self._next = start + self._options.hop_seconds
-            self.forget(start)  # the last window of a film may begin before the next one's turn
+            self.forget(start)  # the last window of a shot may begin before the next one's turn
+
+    def _shot_end(self, end: float, *, last: bool = False) -> Iterator[Window]:
+        """The rest of a shot: a last window that ends with it."""
+        yield from self._whole(end)
+        tail = _TAIL_SECONDS if self._last_end > self._shot_start else 0.0
+        if self._last_end < end - tail:
+            start = max(self._shot_start, end - self._options.window_seconds)
+            yield self.cut(start, end, last=last)
 
     def finish(self, duration: float) -> Iterator[Window]:
-        """The rest of a film of `duration` seconds: a last window that ends with it."""
+        """The rest of a film of `duration` seconds."""
+        self.end_video()
         yield from self.due(duration)
-        if self._last_end < duration - (_TAIL_SECONDS if self._last_end else 0.0):
-            yield self.cut(max(0.0, duration - self._options.window_seconds), duration, last=True)
+        yield from self._shot_end(duration, last=True)
 
     def cut(self, start: float, end: float, *, last: bool = False) -> Window:
-        """The window from `start` to before `end`; `last`: with all that is there from `start`."""
+        """The window from `start` to before `end`; `last`: with all that is there from `start`.
+
+        It begins later where a cut lies between the two.
+        """
+        if last:
+            self._follow(self._shots.flush())
+        passed = [cut for cut in self._cuts if cut < end]
+        shot_start = passed[-1] if passed else self._shot_start
+        start = max(start, shot_start)
         reach = np.inf if last else end
         count = sum(start <= time < reach for time in self._frame_times)
         followed = self._faces.between(start, reach)
@@ -143,13 +194,15 @@ class WindowMaker:
         tracks = {face.number: face.crops(start, reach, size) for face in followed}
         shares = {number: float(track.found.sum()) / count for number, track in tracks.items()}
         shown = {number: track for number, track in tracks.items() if shares[number] >= MIN_FOUND}
+        for number in shown:
+            self._numbers.setdefault(number, len(self._numbers) + 1)
         audio = self._sound(start, reach)
         heard = not is_silent(audio)
         span = (end - start, start)
         mute = np.zeros(0, np.int16)
         excerpts = [
             Excerpt(
-                number,
+                self._numbers[number],
                 self._clip(track, audio if heard and len(shown) == 1 else mute, *span),
                 shares[number],
             )
@@ -158,20 +211,29 @@ class WindowMaker:
         if heard and len(shown) != 1:
             nobody = FaceTrack([], np.zeros(0), np.zeros(0, bool))
             excerpts.append(Excerpt(None, self._clip(nobody, audio, *span), 0.0))
-        boxes: dict[int, list[tuple[float, ...]]] = {}
-        for face in followed:
-            for sight in face.sights:
-                since = self._boxed.get(face.number, -np.inf)
-                if sight.placement is None or sight.time < since + _BOX_INTERVAL_SECONDS - 1e-6:
-                    continue
-                if start <= sight.time < reach:
-                    self._boxed[face.number] = sight.time
-                    row = (sight.time, *sight.box().tolist())
-                    boxes.setdefault(face.number, []).append(row)
-        return Window(start, end, tuple(excerpts), heard, boxes, self._faces.left_out)
+        boxes = {
+            self._numbers[face.number]: rows
+            for face in followed
+            if face.number in self._numbers and (rows := self._new_boxes(face, reach))
+        }
+        return Window(start, end, tuple(excerpts), heard, boxes, self._faces.left_out, shot_start)
+
+    def _new_boxes(self, face: Followed, end: float) -> list[tuple[float, ...]]:
+        """Where a face was before `end`, at most 5 a second, but for what was told before."""
+        rows = []
+        for sight in face.sights:
+            since = self._boxed.get(face.number, -np.inf)
+            if sight.placement is None or sight.time < since + _BOX_INTERVAL_SECONDS - 1e-6:
+                continue
+            if sight.time < end:
+                self._boxed[face.number] = sight.time
+                rows.append((sight.time, *sight.box().tolist()))
+        return rows
 
     def forget(self, before: float) -> None:
         """Let go of what was before that time, seconds."""
+        while self._cuts and self._cuts[0] <= before:
+            self._shot_start = self._cuts.popleft()
         self._faces.forget(before)
         self._frame_times = [time for time in self._frame_times if time >= before]
         passed = min(
@@ -245,6 +307,8 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
                 has_frames = frame is not None
                 if frame is not None:
                     maker.add_frame(frame)
+                else:
+                    maker.end_video()
             else:
                 piece = next(sound, None)
                 has_sound = piece is not None
@@ -271,6 +335,7 @@ def window_to_bytes(window: Window) -> bytes:
         "end": window.end,
         "heard": window.heard,
         "left_out": window.left_out,
+        "shot_start": window.shot_start,
         "boxes": [[number, rows] for number, rows in window.boxes.items()],
         "excerpts": [
             [e.face, e.found, len(c)] for e, c in zip(window.excerpts, clips, strict=True)
@@ -298,4 +363,5 @@ def window_from_bytes(data: bytes) -> Window:
         header["heard"],
         boxes,
         header["left_out"],
+        header["shot_start"],
     )

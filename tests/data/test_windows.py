@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.media_files import face_picture, face_takes, tone, write_media
+from support.media_files import face_picture, face_takes, tone, wall, write_media
 
 from jax_avemo.data.clip import ClipOptions, make_clip
 from jax_avemo.data.pipeline import InputOptions, LabelIndex, make_example
@@ -30,6 +30,15 @@ OPTIONS = WindowOptions(
 def film(path, options=OPTIONS):
     messages = list(film_windows(FilmTask(str(path), options, 3600.0)))
     return [window_from_bytes(message) for message in messages[1:]]
+
+
+def before_a_wall(*faces: np.ndarray | None) -> np.ndarray:
+    """Faces of 128 px, or none, in the thirds of 256 x 384."""
+    picture = wall(256, 384)
+    for third, face in enumerate(faces):
+        if face is not None:
+            picture[64:192, third * 128 : (third + 1) * 128] = face
+    return picture
 
 
 def moments(windows) -> list[tuple[float, float]]:
@@ -95,11 +104,12 @@ def test_silence_and_emptiness_are_left_out(tmp_path):
 
 
 def test_a_face_in_under_a_quarter_of_the_frames_does_not_count(tmp_path):
-    empty = np.full((128, 128, 3), 90, np.uint8)
-    few = [empty] * 8 + face_takes(2)
+    empty = wall(256, 384)
+    faces = [before_a_wall(face) for face in face_takes(5)]
+    few = [empty] * 8 + faces[:2]
     (window,) = film(write_media(tmp_path / "x.mp4", few, frames_per_second=5))
     assert window.excerpts == ()
-    some = [empty] * 5 + face_takes(5)
+    some = [empty] * 5 + faces
     (window,) = film(write_media(tmp_path / "y.mp4", some, frames_per_second=5))
     assert [e.face for e in window.excerpts] == [1]
     assert window.excerpts[0].found == pytest.approx(0.5)
@@ -152,8 +162,50 @@ def test_it_holds_a_window_and_a_hop_however_long_the_film_is():
         count += len(list(maker.due(maker.video_end)))
         sights = sum(len(face.sights) for face in maker._faces.between(0, 1e9))
         held = max(held, sights, len(maker._frame_times), len(maker._audio) // 3200)
-    assert count >= 74
-    assert held <= 5 * 4  # of 200
+    assert count >= 73
+    assert held <= 5 * 5  # of 200
+
+
+def test_windows_never_straddle_a_cut(tmp_path):
+    """Three shots of 3.2, 1 and 2.4 s; the sound goes on through all of them."""
+    near, far = face_takes(28), [np.ascontiguousarray(p[:, ::-1] // 2) for p in face_takes(5)]
+    shots = near[:16] + far + near[16:]
+    windows = film(write_media(tmp_path / "x.mp4", shots, frames_per_second=5, sound=tone(6.6)))
+    assert sorted({round(w.shot_start, 2) for w in windows}) == [0.0, 3.2, 4.2]
+    for window in windows:
+        shot_end = next((cut for cut in (3.2, 4.2, 6.6) if cut > window.shot_start + 0.1), 9.9)
+        assert window.shot_start <= window.start < window.end <= shot_end + 0.1
+        (excerpt,) = window.excerpts
+        assert excerpt.face == 1 + [0.0, 3.2, 4.2].index(round(window.shot_start, 2))
+        seconds = window.end - window.start
+        assert excerpt.clip.audio.size == pytest.approx(16_000 * seconds, abs=1600)
+        assert len(excerpt.clip.frames) == pytest.approx(5 * seconds, abs=1)
+    assert [w.start for w in windows[:3]] == [0.0, 0.5, 1.0]
+
+
+def test_faces_are_numbered_without_gaps_in_the_order_they_appear(tmp_path):
+    """The second one met is gone before it counts."""
+    face, other = face_picture(), face_picture()[:, ::-1]
+    pictures = [before_a_wall(face)] * 10 + [before_a_wall(face, other)] * 2
+    pictures += [before_a_wall(face)] * 18 + [before_a_wall(face, None, other)] * 20
+    windows = film(write_media(tmp_path / "x.mp4", pictures, frames_per_second=5))
+    assert {e.face for w in windows for e in w.excerpts} == {1, 2}
+    told = [number for w in windows for number in w.boxes]
+    assert set(told) == {1, 2}
+    times = {n: [row[0] for w in windows for row in w.boxes.get(n, [])] for n in (1, 2)}
+    assert times[1][0] == 0.0
+    assert times[2][0] == pytest.approx(6.0, abs=0.05)
+    assert all(np.all(np.diff(rows) > 0.19) for rows in times.values())
+
+
+def test_video_that_ends_before_the_audio_holds_nothing_up():
+    maker = WindowMaker(OPTIONS)
+    for tick in range(5):
+        maker.add_frame(TimedFrame(tick / 5, face_picture(64)))
+    maker.add_sound(SoundPiece(0, np.full(160_000, 999, np.int16)))
+    assert moments(maker.due(10.0)) == []
+    maker.end_video()
+    assert len(moments(maker.due(10.0))) == 17
 
 
 @pytest.mark.parametrize(("decibels", "silent"), [(-50.0, False), (-60.0, True)])

@@ -32,6 +32,13 @@ def face_takes(count: int, side: int = 128) -> list[np.ndarray]:
     ]
 
 
+def wall(height: int, width: int) -> np.ndarray:
+    """A wall of black and white tiles, so rich that a face that comes or goes is no cut, RGB."""
+    tiles = np.random.default_rng(0).integers(0, 2, (height // 32 + 1, width // 32 + 1), np.uint8)
+    picture = 255 * tiles.repeat(32, 0).repeat(32, 1)[:height, :width]
+    return np.ascontiguousarray(picture[..., None].repeat(3, -1))
+
+
 def tone(seconds: float, hertz: float = 440.0, rate: int = 48_000) -> np.ndarray:
     """A sine at 0.3 of full scale, float32."""
     return (0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(

@@ -38,7 +38,7 @@ def cut_out(
     known = [placement for placement in placements if placement is not None]
     smooth = _smoothed(known, times[found], times)
     crops = [
-        _aligned(cutout, placement, size) for cutout, placement in zip(cutouts, smooth, strict=True)
+        aligned_crop(cutout, placement, size) for cutout, placement in zip(cutouts, smooth, strict=True)
     ]
     return FaceTrack(crops, times, found)
 
@@ -75,7 +75,7 @@ def _smoothed(
     ]
 
 
-def _aligned(cutout: Cutout, placement: Placement, size: int) -> UInt8[np.ndarray, "S S 3"]:
+def aligned_crop(cutout: Cutout, placement: Placement, size: int) -> UInt8[np.ndarray, "S S 3"]:
     """Turn and scale the cutout so that the face takes its canonical place."""
     center = (placement.center - cutout.corner) * cutout.scale
     # Drawn at twice the size and averaged, where the cutout has the pixels: no aliasing.

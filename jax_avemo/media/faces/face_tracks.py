@@ -1,13 +1,15 @@
-"""Which face is whose in a film: several are followed at once and kept apart."""
+"""Face tracks of a film: several faces followed at once and kept apart."""
 
 from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from jax_avemo.media.decoding.container import TimedFrame
+from jax_avemo.media.faces.appearance import SAME_FACE, appearance, similarity
 from jax_avemo.media.faces.blazeface import Face, FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack, cut_out
 from jax_avemo.media.faces.placement import (
@@ -37,6 +39,15 @@ _REMEMBER_SECONDS = 3.0
 """A face that comes back within this, near where it was and of its size, is the same one."""
 _SAME_PLACE_UNITS = 0.7
 """Two faces nearer than this (in distances between the eyes) are one face found twice."""
+_RETURN_UNITS, _RETURN_GROWTH = CROP_UNITS, 1.7
+"""A face that comes back later, within a crop's width of where it was and of about its size, is the
+same one if it looks the same."""
+_MOST_REMEMBERED = 16
+"""Faces of a shot that can come back."""
+_RECENT_SIDE, _MOST_RECENT = 640, 64
+"""Pixels of the longer side and count of the frames that are kept to search back in."""
+_MISSED_FRAMES = 2
+"""So many frames in a row without the face end the search back."""
 
 
 class Sight(NamedTuple):
@@ -58,17 +69,35 @@ class Sight(NamedTuple):
         return np.concatenate([low, low + side]) / (self.picture * 2)
 
 
+class _Recent(NamedTuple):
+    """A frame in which a face that is met later may already be, kept small."""
+
+    time: float
+    image: UInt8[np.ndarray, "h w 3"]
+    scale: float
+    """Pixels for one of the picture."""
+    picture: tuple[int, int]
+    """Width and height of the picture, px."""
+
+
 @dataclass(eq=False)
 class Followed:
     """One face and where it was lately."""
 
     number: int
-    """1 for the first face of the film."""
+    """In the order in which faces were met, 1 for the first of the film."""
     last: Placement
     seen: float
+    looks: Float[np.ndarray, "N"]
+    """Mean appearance."""
     sights: deque[Sight] = field(default_factory=deque)
     skipped: int = 0
     """How many of the last sights are still to be looked at or interpolated."""
+
+    @property
+    def begin(self) -> float:
+        """Time of the first sight that is kept; inf without any."""
+        return self.sights[0].time if self.sights else np.inf
 
     def found_lately(self, time: float) -> bool:
         """Whether a look at `time` may be spared: the last one found it, a moment ago."""
@@ -87,6 +116,22 @@ class Followed:
                 placement = find(detector, sight.cutout, self.last)
             self.sights[index] = sight._replace(placement=placement)
 
+    def could_be(self, placement: Placement, looks: Float[np.ndarray, "N"]) -> float:
+        """How much a face that is met while this one is away looks like it; 0 = it is another."""
+        unit = max(self.last.unit, placement.unit)
+        growth = unit / min(self.last.unit, placement.unit)
+        away = float(np.linalg.norm(placement.center - self.last.center))
+        if growth > _RETURN_GROWTH or away > _RETURN_UNITS * unit:
+            return 0.0
+        alike = similarity(self.looks, looks)
+        return alike if alike >= SAME_FACE else 0.0
+
+    def add_earlier(self, sights: list[Sight]) -> None:
+        """Sights found in a search back, in place of those in which it was not found."""
+        known = {sight.time: sight for sight in self.sights}
+        known.update({sight.time: sight for sight in sights if sight.placement is not None})
+        self.sights = deque(known[time] for time in sorted(known))
+
     def crops(self, start: float, end: float, size: int) -> FaceTrack:
         """Aligned crops of the frames from `start` to before `end`, as `track_and_crop` cuts them;
         none when the face is found in none of them."""
@@ -103,8 +148,9 @@ class FaceFollowers:
 
     Each is looked for where it was, five times a second, and in every frame while it moves. At
     times, and in every frame while one is missing, the whole picture is searched, where new faces
-    are met. What a face looks like is not compared:
-    after a cut, whoever is in the same place is taken for the same face.
+    are met. A new face is searched for backwards in the frames since the last survey, so that its
+    track begins where the face came. It is a known one if that is away, was near by, of about this
+    size, and looks the same (`appearance`). All tracks end at a cut.
     """
 
     def __init__(self, size: int, most: int, detector: FaceDetector | None = None) -> None:
@@ -115,7 +161,12 @@ class FaceFollowers:
         """When a face was last followed."""
         self._active: list[Followed] = []
         self._gone: list[Followed] = []
+        self._away: list[Followed] = []
+        """Those of `_gone`, and longer ago, that can come back in this shot."""
+        self._recent: deque[_Recent] = deque(maxlen=_MOST_RECENT)
         self._count = 0
+        self.settled = -np.inf
+        """Seconds up to which no face that is met later can be found any more."""
         self.left_out = 0
         """Most faces that were seen at one time beyond those followed."""
 
@@ -124,13 +175,14 @@ class FaceFollowers:
         """Whether a face is followed now."""
         return bool(self._active)
 
-    def add(self, frame: TimedFrame) -> None:
-        """Look for every face in the next frame."""
+    def add(self, frame: TimedFrame, *, cut: bool = False) -> None:
+        """Look for every face in the next frame; `cut`: it is the first one of a new shot."""
         image, time = frame.image, frame.time
-        height, width = image.shape[:2]
+        picture = (image.shape[1], image.shape[0])
+        if cut:
+            self._end_shot(time)
         for face in [f for f in self._active if time - f.seen > _REMEMBER_SECONDS]:
-            self._active.remove(face)
-            self._gone.append(face)
+            self._leave(face)
         survey = time - self._surveyed >= _SURVEY_SECONDS
         sights: dict[int, tuple[Cutout, Placement | None]] = {}
         skipped = set()
@@ -145,13 +197,36 @@ class FaceFollowers:
         for face in self._active:
             cutout, placement = sights[face.number]
             if face.number in skipped:
-                face.sights.append(Sight(time, None, cutout, (width, height)))
+                face.sights.append(Sight(time, None, cutout, picture))
                 face.skipped += 1
                 continue
             face.settle(self._detector, placement, time)
             if placement is not None:
                 face.last, face.seen = placement, time
-            face.sights.append(Sight(time, placement, cutout, (width, height)))
+                if survey:
+                    face.looks = (face.looks + appearance(cutout, placement)) / 2
+            face.sights.append(Sight(time, placement, cutout, picture))
+        if survey:
+            self.settled = time
+            self._recent.clear()
+        else:
+            self._recent.append(_kept_small(time, image))
+
+    def _end_shot(self, time: float) -> None:
+        """Nobody is followed through a cut, and nobody comes back after it."""
+        for face in list(self._active):
+            face.settle(self._detector, None, time)
+            self._leave(face)
+        self._away.clear()
+        self._recent.clear()
+        self._surveyed = self._glanced = self._searched = -np.inf
+        self._met = None
+        self.settled = time
+
+    def _leave(self, face: Followed) -> None:
+        self._active.remove(face)
+        self._gone.append(face)
+        self._away = [*self._away, face][-_MOST_REMEMBERED:]
 
     def _faces(
         self, frame: TimedFrame, sights: dict[int, tuple[Cutout, Placement | None]]
@@ -195,21 +270,79 @@ class FaceFollowers:
                 found = nearest(free, follower.last)
                 if found is not None:
                     free.remove(found)
-                    seen = look(self._detector, image, placement_of(found), self._size)
-                    sights[follower.number] = seen
-                    held += [] if seen[1] is None else [seen[1]]
+                    cutout, seen = look(self._detector, image, placement_of(found), self._size)
+                    sights[follower.number] = (cutout, seen)
+                    if seen is not None:
+                        held.append(seen)
+                        follower.add_earlier(self._traced_back(seen, follower.seen))
         while free:
-            if len(self._active) >= self._most:
+            full = len(self._active) >= self._most
+            if full and all(placement is not None for _, placement in sights.values()):
                 self.left_out = max(self.left_out, len(free))
                 return
             main = max(free, key=lambda face: prominence(placement_of(face), width, height))
             free.remove(main)
             cutout, placement = look(self._detector, image, placement_of(main), self._size)
-            if placement is not None and not _near_any(placement, held):
+            if placement is None or _near_any(placement, held):
+                continue
+            met = self._met_again(cutout, placement, sights)
+            if met is None and full:
+                self.left_out = max(self.left_out, len(free) + 1)
+                continue
+            if met is None:
                 self._count += 1
-                held.append(placement)
-                self._active.append(Followed(self._count, placement, time))
-                sights[self._count] = (cutout, placement)
+                met = Followed(self._count, placement, -np.inf, appearance(cutout, placement))
+            met.add_earlier(self._traced_back(placement, met.seen))
+            met.last, met.seen = placement, time
+            if met not in self._active:
+                self._active.append(met)
+            held.append(placement)
+            sights[met.number] = (cutout, placement)
+
+    def _met_again(
+        self,
+        cutout: Cutout,
+        placement: Placement,
+        sights: dict[int, tuple[Cutout, Placement | None]],
+    ) -> Followed | None:
+        """Who of those that are away a face may be; None = somebody new."""
+        full = len(self._active) >= self._most
+        missing = [face for face in self._active if sights[face.number][1] is None]
+        candidates = missing if full else missing + self._away
+        looks = appearance(cutout, placement)
+        alike = [(face.could_be(placement, looks), face) for face in candidates]
+        best, face = max(alike, key=lambda pair: pair[0], default=(0.0, None))
+        if face is None or best == 0:
+            return None
+        if face in self._away:
+            self._away.remove(face)
+            self._gone = [other for other in self._gone if other is not face]
+        return face
+
+    def _traced_back(self, placement: Placement, since: float) -> list[Sight]:
+        """Where a face that is now at `placement` was after `since`, back to where it came."""
+        held: dict[float, list[Placement]] = {}
+        for face in self._active:
+            for sight in face.sights:
+                if sight.placement is not None:
+                    held.setdefault(sight.time, []).append(sight.placement)
+        traced: deque[Sight] = deque()
+        missed, near = 0, placement
+        for recent in reversed(self._recent):
+            if recent.time <= since or missed > _MISSED_FRAMES:
+                break
+            small = near.scaled(recent.scale)
+            cutout, found = look(self._detector, recent.image, small, self._size)
+            seen = None if found is None else found.scaled(1 / recent.scale)
+            if seen is not None and _near_any(seen, held.get(recent.time, [])):
+                break
+            missed = 0 if seen is not None else missed + 1
+            near = near if seen is None else seen
+            kept = cutout.scaled(1 / recent.scale)
+            traced.appendleft(Sight(recent.time, seen, kept, recent.picture))
+        while traced and traced[0].placement is None:
+            traced.popleft()
+        return list(traced)
 
     def _drop_doubles(self, sights: dict[int, tuple[Cutout, Placement | None]]) -> None:
         """Where two followers have met on one face, the younger has lost its own."""
@@ -224,7 +357,7 @@ class FaceFollowers:
                 held.append(placement)
 
     def between(self, start: float, end: float) -> list[Followed]:
-        """Faces found in some frame from `start` to before `end`, in the order of their numbers."""
+        """Faces found in some frame from `start` to before `end`, in the order they came."""
         for face in self._active + self._gone:
             face.settle(self._detector, None, np.inf)
         found = [
@@ -232,7 +365,7 @@ class FaceFollowers:
             for face in self._active + self._gone
             if any(s.placement is not None and start <= s.time < end for s in face.sights)
         ]
-        return sorted(found, key=lambda face: face.number)
+        return sorted(found, key=lambda face: (face.begin, face.number))
 
     def forget(self, before: float) -> None:
         """Let go of what was before that time."""
@@ -248,3 +381,11 @@ def _near_any(placement: Placement, others: list[Placement]) -> bool:
         < _SAME_PLACE_UNITS * max(placement.unit, other.unit)
         for other in others
     )
+
+
+def _kept_small(time: float, image: UInt8[np.ndarray, "H W 3"]) -> _Recent:
+    height, width = image.shape[:2]
+    if max(height, width) <= _RECENT_SIDE or height % 2 or width % 2:
+        return _Recent(time, image, 1.0, (width, height))
+    half = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return _Recent(time, half, 0.5, (width, height))

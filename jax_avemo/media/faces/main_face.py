@@ -1,14 +1,16 @@
-"""Whose face a clip shows, when there are several, and what is shown when there is none."""
+"""Main face of a clip, among several, and what stands for it when there is none."""
 
 from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack, cut_out, middle_square
 from jax_avemo.media.faces.face_tracks import FaceFollowers, Followed
 from jax_avemo.media.faces.placement import Cutout, Placement, prominence, whole_picture
+from jax_avemo.media.shots import with_cuts
 
 FACE_FALLBACKS = ("reject", "center")
 MIN_FOUND = 0.25
@@ -29,10 +31,11 @@ def track_and_crop(
     """Follow the main face through `frames` and cut it out of each, `size` pixels square.
 
     Up to three faces are followed; the main one is that with the largest sum over the film of its
-    share of the picture, those near the middle preferred. Others stand in only where it is not
-    seen for over a second, so that a film cut from several takes of one person is followed through
-    the cuts. A face that keeps still is looked for five times a second and interpolated between;
-    where it moves, every frame is searched (a square around the last position, 1.5 ms).
+    share of the picture, those near the middle preferred. Others stand in only in another shot, and
+    where it is not seen for over a second, so that a film cut from several takes of one person is
+    followed through the cuts. A face that keeps still is looked for five times a second and
+    interpolated between; where it moves, every frame is searched (a square around the last
+    position, 1.5 ms).
 
     Raises MediaError when the face is found in fewer than a quarter of the frames and `fallback`
     is "reject"; with "center" the middle square of each picture is then taken.
@@ -41,18 +44,22 @@ def track_and_crop(
         raise ValueError(f"fallback is {fallback!r}, not one of {FACE_FALLBACKS}")
     followers = FaceFollowers(size, _MAX_PEOPLE, detector)
     times: list[float] = []
+    cuts: list[int] = []
     pictures: list[Cutout] = []
     sizes: list[tuple[int, int]] = []
-    for frame in frames:
-        followers.add(frame)
+    for frame, cut in with_cuts(frames):
+        followers.add(frame, cut=cut)
+        cuts += [len(times)] if cut else []
         sharp = fallback == "center" or not followers.anyone
         times.append(frame.time)
         pictures.append(whole_picture(frame.image, size, sharp=sharp))
-        sizes.append(frame.image.shape[1::-1])
-    cutouts, placements = _main_person(followers.between(-np.inf, np.inf), times, pictures)
+        sizes.append((frame.image.shape[1], frame.image.shape[0]))
+    shots = np.searchsorted(cuts, np.arange(len(times)), side="right")
+    people = followers.between(-np.inf, np.inf)
+    cutouts, placements = _main_person(people, np.array(times), shots, pictures)
     found = sum(placement is not None for placement in placements)
     if found > 0 and found >= MIN_FOUND * len(times):
-        return cut_out(cutouts, placements, np.array(times), size)
+        return _cut_by_shot(cutouts, placements, np.array(times), shots, sizes, size)
     if fallback == "reject":
         count = f"any of {len(times)}" if not found else f"{len(times) - found} of {len(times)}"
         raise MediaError(f"no face found in {count} frames")
@@ -63,18 +70,44 @@ def track_and_crop(
 
 
 def _main_person(
-    people: list[Followed], times: list[float], pictures: list[Cutout]
+    people: list[Followed],
+    times: Float[np.ndarray, "F"],
+    shots: Int[np.ndarray, "F"],
+    pictures: list[Cutout],
 ) -> tuple[list[Cutout], list[Placement | None]]:
     """What is kept of every picture, and where the main face is in it."""
-    cutouts, index_at = list(pictures), {time: index for index, time in enumerate(times)}
+    cutouts, index_at = list(pictures), {time: index for index, time in enumerate(times.tolist())}
     placements: list[Placement | None] = [None] * len(times)
+    taken = np.zeros(len(times), bool)
     for person in sorted(people, key=_weight, reverse=True):
-        taken = np.array([t for t, p in zip(times, placements, strict=True) if p is not None])
+        before = taken.copy()
         for sight in person.sights:
-            if not taken.size or np.abs(taken - sight.time).min() > _TAKEOVER_SECONDS:
-                index = index_at[sight.time]
+            index = index_at[sight.time]
+            near = before & (shots == shots[index])
+            if not near.any() or np.abs(times[near] - sight.time).min() > _TAKEOVER_SECONDS:
                 cutouts[index], placements[index] = sight.cutout, sight.placement
+                taken[index] = sight.placement is not None
     return cutouts, placements
+
+
+def _cut_by_shot(
+    cutouts: list[Cutout],
+    placements: list[Placement | None],
+    times: Float[np.ndarray, "F"],
+    shots: Int[np.ndarray, "F"],
+    sizes: list[tuple[int, int]],
+    size: int,
+) -> FaceTrack:
+    """The crops of each shot by itself: nothing is smoothed over a cut."""
+    crops = []
+    for shot in np.unique(shots):
+        inside = np.flatnonzero(shots == shot).tolist()
+        kept, placed = [cutouts[i] for i in inside], [placements[i] for i in inside]
+        if any(placement is not None for placement in placed):
+            crops += cut_out(kept, placed, times[inside], size).crops
+        else:
+            crops += [middle_square(cutouts[i], sizes[i], size) for i in inside]
+    return FaceTrack(crops, times, np.array([placement is not None for placement in placements]))
 
 
 def _weight(person: Followed) -> float:

@@ -36,6 +36,10 @@ class Placement:
     angle: float
     """Radians: the eye line against the horizontal, clockwise on the screen."""
 
+    def scaled(self, factor: float) -> "Placement":
+        """In a picture that is `factor` times as large."""
+        return Placement(self.center * factor, self.unit * factor, self.angle)
+
 
 @dataclass(frozen=True)
 class Cutout:
@@ -46,6 +50,10 @@ class Cutout:
     """Where its upper left corner lies in the picture."""
     scale: float
     """Cutout pixels for a pixel of the picture."""
+
+    def scaled(self, factor: float) -> "Cutout":
+        """Of a picture that is `factor` times as large."""
+        return Cutout(self.pixels, self.corner * factor, self.scale / factor)
 
 
 def placement_of(face: Face) -> Placement:

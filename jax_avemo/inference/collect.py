@@ -1,5 +1,6 @@
 """What is kept of a film's windows once they are judged."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ class Collected:
         self.heard = False
         self.left_out = 0
         self.end = 0.0
+        self._shot_starts: list[float] = []
 
     def add(self, window: Window, judged: list[Judgement]) -> None:
         for number, rows in window.boxes.items():
@@ -24,6 +26,8 @@ class Collected:
         self.heard |= window.heard
         self.left_out = max(self.left_out, window.left_out)
         self.end = window.end
+        if not self._shot_starts or window.shot_start > self._shot_starts[-1]:
+            self._shot_starts.append(window.shot_start)
         for judgement in judged:
             self.windows.append(replace(judgement, box=self._box(judgement)))
 
@@ -37,6 +41,11 @@ class Collected:
             return None
         left, top, right, bottom = np.median(inside, axis=0).tolist()
         return left, top, right, bottom
+
+    def shots(self) -> tuple[tuple[float, float], ...]:
+        """Start and end of every shot, seconds: from one hard cut to the next."""
+        edges = [*self._shot_starts, self.end]
+        return tuple(itertools.pairwise(edges))
 
     def paths(self) -> tuple[FacePath, ...]:
         judged = {window.face for window in self.windows}

@@ -188,6 +188,7 @@ class Model:
             notes=tuple(notes),
             complete=not broken and not about["note"],
             model=self.facts,
+            shots=collected.shots() if "video" in there else (),
         )
 
     def predict_arrays(
@@ -248,6 +249,7 @@ class Model:
             notes=tuple(self._notes(there, collected)),
             complete=True,
             model=self.facts,
+            shots=collected.shots() if "video" in there else (),
         )
 
     def live(

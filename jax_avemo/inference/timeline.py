@@ -92,6 +92,8 @@ class Prediction:
     complete: bool
     """False: the file was damaged and ends before its time."""
     model: ModelFacts
+    shots: tuple[tuple[float, float], ...] = ()
+    """Start and end of every shot, seconds, cut hard from the next; empty without video."""
 
     @property
     def warning(self) -> str:
@@ -139,6 +141,7 @@ class Prediction:
                 "window_seconds": facts.window_seconds,
             },
             "emotions": list(self.emotions),
+            "shots": [[round(start, 3), round(end, 3)] for start, end in self.shots],
             "windows": [self._window(window) for window in self.windows],
             "faces": [
                 {

@@ -44,7 +44,7 @@ class ShotDetector:
     """
 
     def __init__(self) -> None:
-        self._thumbnails: deque[Float[np.ndarray, "N"]] = deque(maxlen=_BEFORE + _AFTER + 2)
+        self._thumbnails: deque[Float[np.ndarray, " N"]] = deque(maxlen=_BEFORE + _AFTER + 2)
         self._differences: deque[float] = deque(maxlen=_BEFORE + _AFTER + 1)
         self._waiting: deque[TimedFrame] = deque()
 

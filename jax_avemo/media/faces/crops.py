@@ -38,7 +38,8 @@ def cut_out(
     known = [placement for placement in placements if placement is not None]
     smooth = _smoothed(known, times[found], times)
     crops = [
-        aligned_crop(cutout, placement, size) for cutout, placement in zip(cutouts, smooth, strict=True)
+        aligned_crop(cutout, placement, size)
+        for cutout, placement in zip(cutouts, smooth, strict=True)
     ]
     return FaceTrack(crops, times, found)
 

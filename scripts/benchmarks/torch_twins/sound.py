@@ -28,9 +28,9 @@ class Sound(nn.Module):
         bands = spectral.mel_filter_bank(
             rate, fft_size, front_end.mel_bands, front_end.low_hz, front_end.high_hz
         )
-        low, high = 2595 * np.log10(1 + np.array([front_end.low_hz, front_end.high_hz]) / 700)
-        mel = np.linspace(low, high, front_end.mel_bands + 2)[1:-1]
-        centres = 700 * (10 ** (mel / 2595) - 1)
+        centres = spectral.mel_frequencies(
+            front_end.mel_bands, front_end.low_hz, front_end.high_hz
+        )[1:-1]
         self.tilt_bands = [
             np.flatnonzero((centres >= low) & (centres < high)).tolist()
             for low, high in pairwise(functionals.BAND_EDGES_HZ)

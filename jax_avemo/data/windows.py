@@ -47,7 +47,7 @@ class WindowOptions:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """What is to be judged in a window: one face, or the sound alone."""
+    """What is to be predicted in a window: one face, or the sound alone."""
 
     face: int | None
     """Number of the face, from 1 in the order of appearance; None = no face, or a voice that may be
@@ -60,7 +60,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a film, seconds, and all that can be judged in it."""
+    """A stretch of a film, seconds, and all that can be predicted in it."""
 
     start: float
     end: float

@@ -1,4 +1,4 @@
-"""How a judged film is drawn: boxes, labels and a running chart, with its own sound."""
+"""How a predicted film is drawn: boxes, labels and a running chart, with its own sound."""
 
 import bisect
 import json
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from jax_avemo.inference.timeline import Judgement, Prediction, caption, spans
+from jax_avemo.inference.timeline import Prediction, WindowPrediction, caption, spans
 from jax_avemo.media.decoding.container import MediaError, audio_stream, opened
 from jax_avemo.media.decoding.stream import stream_media
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
@@ -195,7 +195,9 @@ class Painter:
             _write(chart, self._prediction.warning.upper(), low, letters, (255, 190, 90))
         return np.concatenate([picture, chart])
 
-    def _box(self, picture: np.ndarray, window: Judgement, time: float, letters: float) -> None:
+    def _box(
+        self, picture: np.ndarray, window: WindowPrediction, time: float, letters: float
+    ) -> None:
         assert window.face is not None
         path = self._paths.get(window.face)
         if path is None or np.abs(path.times - time).min() > _BOX_GAP_SECONDS:
@@ -216,7 +218,9 @@ class Painter:
         cv2.rectangle(picture, (x, y - tall - 10), (x + wide + 8, y), _BACKGROUND, -1)
         _write(picture, text, (x + 4, y - 6), letters)
 
-    def _lane(self, lane: np.ndarray, window: Judgement, time: float, letters: float) -> None:
+    def _lane(
+        self, lane: np.ndarray, window: WindowPrediction, time: float, letters: float
+    ) -> None:
         """The last seconds of one timeline: a line an emotion, the present at the right."""
         height, width = lane.shape[:2]
         legend = round(230 * letters)

@@ -1,4 +1,4 @@
-"""What is kept of a film's windows once they are judged."""
+"""What is kept of a film's windows once they are predicted."""
 
 import itertools
 from dataclasses import replace
@@ -6,21 +6,21 @@ from dataclasses import replace
 import numpy as np
 
 from jax_avemo.data.windows import Window
-from jax_avemo.inference.timeline import FacePath, Judgement
+from jax_avemo.inference.timeline import FacePath, WindowPrediction
 
 
 class Collected:
-    """Gathers judgements and boxes while a film goes by."""
+    """Gathers predictions and boxes while a film goes by."""
 
     def __init__(self) -> None:
-        self.windows: list[Judgement] = []
+        self.windows: list[WindowPrediction] = []
         self.boxes: dict[int, list[tuple[float, ...]]] = {}
         self.heard = False
         self.left_out = 0
         self.end = 0.0
         self._shot_starts: list[float] = []
 
-    def add(self, window: Window, judged: list[Judgement]) -> None:
+    def add(self, window: Window, predicted: list[WindowPrediction]) -> None:
         for number, rows in window.boxes.items():
             self.boxes.setdefault(number, []).extend(rows)
         self.heard |= window.heard
@@ -28,15 +28,15 @@ class Collected:
         self.end = window.end
         if not self._shot_starts or window.shot_start > self._shot_starts[-1]:
             self._shot_starts.append(window.shot_start)
-        for judgement in judged:
-            self.windows.append(replace(judgement, box=self._box(judgement)))
+        for prediction in predicted:
+            self.windows.append(replace(prediction, box=self._box(prediction)))
 
-    def _box(self, judgement: Judgement) -> tuple[float, float, float, float] | None:
+    def _box(self, prediction: WindowPrediction) -> tuple[float, float, float, float] | None:
         """The median box of the window."""
-        if judgement.face is None:
+        if prediction.face is None:
             return None
-        rows = self.boxes.get(judgement.face, [])
-        inside = [row[1:] for row in rows[-200:] if judgement.start <= row[0] <= judgement.end]
+        rows = self.boxes.get(prediction.face, [])
+        inside = [row[1:] for row in rows[-200:] if prediction.start <= row[0] <= prediction.end]
         if not inside:
             return None
         left, top, right, bottom = np.median(inside, axis=0).tolist()
@@ -48,9 +48,9 @@ class Collected:
         return tuple(itertools.pairwise(edges))
 
     def paths(self) -> tuple[FacePath, ...]:
-        judged = {window.face for window in self.windows}
+        predicted = {window.face for window in self.windows}
         return tuple(
             FacePath(number, np.array(rows)[:, 0], np.array(rows)[:, 1:])
             for number, rows in sorted(self.boxes.items())
-            if number in judged
+            if number in predicted
         )

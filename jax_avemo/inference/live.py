@@ -1,4 +1,4 @@
-"""A camera and a microphone judged while they run."""
+"""A camera and a microphone predicted while they run."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,14 @@ from jaxtyping import Float, Int16, UInt8
 
 from jax_avemo.data.windows import Window, WindowMaker
 from jax_avemo.inference.collect import Collected
-from jax_avemo.inference.timeline import Judgement
+from jax_avemo.inference.timeline import WindowPrediction
 from jax_avemo.media.decoding.container import TimedFrame
 from jax_avemo.media.decoding.stream import AudioPiece
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 
 class Live:
-    """The last moments before a camera and microphone, judged whenever asked.
+    """The last moments before a camera and microphone, predicted whenever asked.
 
     Add frames and sound as they come, on one clock that begins at 0; call `estimate` as often as
     wanted. What is older than a window is let go at every frame.
@@ -22,11 +22,11 @@ class Live:
 
     def __init__(
         self,
-        judge: Callable[[Window], list[Judgement]],
+        predict_window: Callable[[Window], list[WindowPrediction]],
         maker: WindowMaker,
         window_seconds: float,
     ) -> None:
-        self._judge, self._window_seconds = judge, window_seconds
+        self._predict_window, self._window_seconds = predict_window, window_seconds
         self.maker = maker
 
     def add_frame(self, time: float, image: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -50,13 +50,13 @@ class Live:
         self.maker.add_sound(AudioPiece(first, as_int16(samples)))
         self.maker.forget(self._start())
 
-    def estimate(self) -> list[Judgement]:
-        """What the network says of the last window: one judgement a face, or the sound, or one
+    def estimate(self) -> list[WindowPrediction]:
+        """What the network says of the last window: one prediction a face, or the sound, or one
         that is unknown."""
         end = max(self.maker.video_end, self.maker.audio_end)
         window = self.maker.cut(self._start(), end, last=True)
         collected = Collected()
-        collected.add(window, self._judge(window))
+        collected.add(window, self._predict_window(window))
         return collected.windows
 
     def _start(self) -> float:

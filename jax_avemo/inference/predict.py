@@ -37,7 +37,7 @@ from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.live import Live, as_int16
 from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
-from jax_avemo.inference.timeline import Judgement, ModelFacts, Prediction
+from jax_avemo.inference.timeline import ModelFacts, Prediction, WindowPrediction
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.decoding.stream import MAX_SECONDS, AudioPiece
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
@@ -132,7 +132,7 @@ class Model:
         limits: Limits = LIMITS,
         progress: Callable[[float, float], None] | None = None,
     ) -> Prediction:
-        """Judge a media file of any length, decoded in another process under limits.
+        """Predict a media file of any length, decoded in another process under limits.
 
         Memory does not grow with the film but for what is returned (about 1 KB a window and face).
 
@@ -168,8 +168,8 @@ class Model:
                     broken.append(str(error))
 
             collected = Collected()
-            for window, judged in self._judged(read_ahead(windows(), _READ_AHEAD)):
-                collected.add(window, judged)
+            for window, predicted in self._predicted(read_ahead(windows(), _READ_AHEAD)):
+                collected.add(window, predicted)
                 if progress is not None:
                     progress(min(window.end, duration), duration)
         if broken and not collected.windows:
@@ -201,7 +201,7 @@ class Model:
         max_faces: int = DEFAULT_MAX_FACES,
         source: str = "arrays",
     ) -> Prediction:
-        """Judge pictures and sound that are already in memory.
+        """Predict pictures and sound that are already in memory.
 
         Args:
           frames: RGB pictures as a camera gives them; the face is found and cut out here.
@@ -237,8 +237,8 @@ class Model:
             yield from maker.finish(duration)
 
         collected = Collected()
-        for window, judged in self._judged(windows()):
-            collected.add(window, judged)
+        for window, predicted in self._predicted(windows()):
+            collected.add(window, predicted)
         return Prediction(
             source=source,
             duration=duration,
@@ -260,15 +260,15 @@ class Model:
     ) -> Live:
         """A session for a camera: add frames and sound, ask for an estimate at any time."""
         maker = WindowMaker(self._options(hop_seconds, max_faces))
-        return Live(self.judge, maker, self.facts.window_seconds)
+        return Live(self.predict_window, maker, self.facts.window_seconds)
 
     def warm_up(self) -> None:
         """Compile the network now rather than at the first window (seconds; cached on disk)."""
         self._run([padding_row(self.inputs)])
 
-    def judge(self, window: Window) -> list[Judgement]:
+    def predict_window(self, window: Window) -> list[WindowPrediction]:
         """What the network says of a window's excerpts."""
-        return next(iter(self._judged([window])))[1]
+        return next(iter(self._predicted([window])))[1]
 
     def _options(self, hop_seconds: float, max_faces: int) -> WindowOptions:
         if not 0.05 <= hop_seconds <= self.facts.window_seconds:
@@ -286,8 +286,10 @@ class Model:
             audio="audio" in self.facts.modalities,
         )
 
-    def _judged(self, windows: Iterable[Window]) -> Iterator[tuple[Window, list[Judgement]]]:
-        """Every window with its judgements, in order; the network gets full batches."""
+    def _predicted(
+        self, windows: Iterable[Window]
+    ) -> Iterator[tuple[Window, list[WindowPrediction]]]:
+        """Every window with its predictions, in order; the network gets full batches."""
         waiting: list[Window] = []
         rows: list[dict[str, Any]] = []
         for window in windows:
@@ -300,19 +302,19 @@ class Model:
 
     def _release(
         self, windows: list[Window], rows: list[dict[str, Any]]
-    ) -> Iterator[tuple[Window, list[Judgement]]]:
+    ) -> Iterator[tuple[Window, list[WindowPrediction]]]:
         outputs = self._run(rows) if rows else {}
         position = 0
         for window in windows:
-            judged = []
+            predicted = []
             for excerpt in window.excerpts:
                 one = {name: value[position] for name, value in outputs.items()}
-                judged.append(self._judgement(window, excerpt, one))
+                predicted.append(self._prediction(window, excerpt, one))
                 position += 1
-            unknown = Judgement(
+            unknown = WindowPrediction(
                 window.start, window.end, None, (), None, None, None, None, _NOTHING
             )
-            yield window, judged or [unknown]
+            yield window, predicted or [unknown]
 
     def _run(self, rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
         """The network over rows, `batch` at a time, so that one compiled program serves all."""
@@ -325,13 +327,13 @@ class Model:
             found.append({name: np.asarray(value) for name, value in outputs.items()})
         return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
 
-    def _judgement(
+    def _prediction(
         self, window: Window, excerpt: Excerpt, outputs: dict[str, np.ndarray]
-    ) -> Judgement:
+    ) -> WindowPrediction:
         probabilities = outputs["probabilities"].astype(np.float64)
         best = int(np.argmax(probabilities))
         there = ("video",) * (excerpt.face is not None) + ("audio",) * (excerpt.clip.audio.size > 0)
-        return Judgement(
+        return WindowPrediction(
             start=window.start,
             end=window.end,
             face=excerpt.face,
@@ -348,9 +350,9 @@ class Model:
         notes = []
         reads = self.facts.modalities
         if "video" in reads and "video" not in there:
-            notes.append("no picture: judged by sound alone")
+            notes.append("no picture: predicted from sound alone")
         if "audio" in reads and "audio" not in there:
-            notes.append("no sound: judged by faces alone")
+            notes.append("no sound: predicted from faces alone")
         if "video" in reads and "video" in there and not collected.boxes:
             notes.append("no face found")
         if "audio" in reads and "audio" in there and not collected.heard:

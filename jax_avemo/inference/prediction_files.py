@@ -36,7 +36,7 @@ def predict_files(
     max_faces: int,
     annotate: bool,
 ) -> Iterator[FileResult]:
-    """Judge each file and write NAME.json, NAME.csv, NAME.vtt (and NAME.annotated.mp4) to `out`.
+    """Predict each file and write NAME.json, NAME.csv, NAME.vtt (and NAME.annotated.mp4) to `out`.
 
     One that cannot be read gives an `error` and the next one comes.
     """

@@ -39,7 +39,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class WindowPrediction:
     """What is said of one face, or of the sound alone, in one window."""
 
     start: float
@@ -84,7 +84,7 @@ class Prediction:
     emotions: tuple[str, ...]
     modalities: tuple[str, ...]
     """What the file has, of "video" and "audio"."""
-    windows: tuple[Judgement, ...]
+    windows: tuple[WindowPrediction, ...]
     """By start; within a window by face."""
     faces: tuple[FacePath, ...]
     notes: tuple[str, ...]
@@ -112,7 +112,7 @@ class Prediction:
         rows = [unknown if w.probabilities is None else w.probabilities for w in self.windows]
         return np.array(rows, np.float64).reshape(-1, len(self.emotions))
 
-    def of_face(self, face: int | None) -> tuple[Judgement, ...]:
+    def of_face(self, face: int | None) -> tuple[WindowPrediction, ...]:
         """The timeline of one face; None = of the sound alone and of what is unknown."""
         return tuple(window for window in self.windows if window.face == face)
 
@@ -155,7 +155,7 @@ class Prediction:
             ],
         }
 
-    def _window(self, window: Judgement) -> dict[str, Any]:
+    def _window(self, window: WindowPrediction) -> dict[str, Any]:
         probabilities = window.probabilities
         return {
             "start": round(window.start, 3),
@@ -207,7 +207,7 @@ class Prediction:
         return "\n".join(lines)
 
 
-def caption(window: Judgement, beside: int = 1) -> str:
+def caption(window: WindowPrediction, beside: int = 1) -> str:
     """A window in a few words: 'face 1: happy 71 %'."""
     who = "sound" if window.face is None else f"face {window.face}"
     if window.emotion is None or window.confidence is None:
@@ -218,13 +218,13 @@ def caption(window: Judgement, beside: int = 1) -> str:
 
 
 def spans(
-    windows: Sequence[Judgement], duration: float
-) -> list[tuple[float, float, list[Judgement]]]:
+    windows: Sequence[WindowPrediction], duration: float
+) -> list[tuple[float, float, list[WindowPrediction]]]:
     """The film cut where the nearest window changes: start, end, and what is said there.
 
     Windows overlap; a moment belongs to the one whose middle is nearest.
     """
-    by_time: dict[tuple[float, float], list[Judgement]] = {}
+    by_time: dict[tuple[float, float], list[WindowPrediction]] = {}
     for window in windows:
         by_time.setdefault((window.start, window.end), []).append(window)
     positions = sorted(by_time)

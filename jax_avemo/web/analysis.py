@@ -12,7 +12,7 @@ from jax_avemo.data.windows import WindowOptions, window_from_bytes
 from jax_avemo.evaluation.model_card import SYNTHETIC_WARNING
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.predict import load
-from jax_avemo.inference.timeline import FacePath, Judgement, Prediction
+from jax_avemo.inference.timeline import FacePath, Prediction, WindowPrediction
 from jax_avemo.media.decoding.container import MediaError
 from jax_avemo.media.sandbox import IsolatedWorker, Limits
 from jax_avemo.runtime.errors import UserError
@@ -116,7 +116,7 @@ class RunAnalyst:
         task = MomentTask(unpack_moment(message), self._window_options())
         window = window_from_bytes(self._worker.answer(task))
         collected = Collected()
-        collected.add(window, self._of_moments.judge(window))
+        collected.add(window, self._of_moments.predict_window(window))
         shown = nearest(collected.windows)
         return _shown(shown) | {
             "seconds": round(window.end - window.start, 3),
@@ -131,16 +131,16 @@ class _LeftError(Exception):
     """The browser is gone."""
 
 
-def nearest(judgements: list[Judgement]) -> Judgement:
+def nearest(predictions: list[WindowPrediction]) -> WindowPrediction:
     """Whom a webcam shows: the largest face, else the sound or what is unknown."""
 
-    def size(judgement: Judgement) -> float:
-        if judgement.box is None:
+    def size(prediction: WindowPrediction) -> float:
+        if prediction.box is None:
             return 0.0
-        left, top, right, bottom = judgement.box
+        left, top, right, bottom = prediction.box
         return (right - left) * (bottom - top)
 
-    return max(judgements, key=lambda j: (j.face is not None, size(j)))
+    return max(predictions, key=lambda j: (j.face is not None, size(j)))
 
 
 def page_event(prediction: Prediction) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def page_event(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def tracks(windows: Sequence[Judgement], faces: Sequence[FacePath]) -> list[dict[str, Any]]:
+def tracks(windows: Sequence[WindowPrediction], faces: Sequence[FacePath]) -> list[dict[str, Any]]:
     """A timeline for each person, each over the whole film.
 
     With one face or none it is *the film's*: where the face is gone, what is heard stands in. With
@@ -188,12 +188,12 @@ def tracks(windows: Sequence[Judgement], faces: Sequence[FacePath]) -> list[dict
     return found
 
 
-def _shown(judgement: Judgement) -> dict[str, Any]:
-    known = judgement.probabilities
+def _shown(prediction: WindowPrediction) -> dict[str, Any]:
+    known = prediction.probabilities
     return {
         "probabilities": None if known is None else [round(float(p), 4) for p in known],
-        "face": "video" in judgement.modalities,
-        "sound": "audio" in judgement.modalities,
-        "box": None if judgement.box is None else [round(x, 4) for x in judgement.box],
-        "reason": judgement.reason,
+        "face": "video" in prediction.modalities,
+        "sound": "audio" in prediction.modalities,
+        "box": None if prediction.box is None else [round(x, 4) for x in prediction.box],
+        "reason": prediction.reason,
     }

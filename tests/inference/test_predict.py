@@ -84,7 +84,7 @@ def test_windows_follow_each_other_and_know_what_was_there(predicted, model):
         assert -0.2 < top < 0.5 < bottom < 1.2
 
 
-def test_arrays_in_memory_are_judged_as_the_file_is(model, film, predicted):
+def test_arrays_in_memory_are_predicted_as_the_file_is(model, film, predicted):
     media = read_media(film, frames_per_second=4.0)
     shown = list(media.frames)
     images, times = np.stack([f.image for f in shown]), np.array([f.time for f in shown])
@@ -106,10 +106,10 @@ def test_live_estimates_the_last_moments_again_and_again(model):
         live.add_frame(tick / 4, face_picture())
         live.add_sound(tone(0.25, rate=16_000))
         if tick in (8, 19):
-            (judgement,) = live.estimate()
-            assert judgement.modalities == ("video", "audio")
-            assert judgement.end == pytest.approx((tick + 1) / 4)
-            assert judgement.end - judgement.start <= model.facts.window_seconds + 1e-6
+            (prediction,) = live.estimate()
+            assert prediction.modalities == ("video", "audio")
+            assert prediction.end == pytest.approx((tick + 1) / 4)
+            assert prediction.end - prediction.start <= model.facts.window_seconds + 1e-6
     assert live.maker.audio_end == pytest.approx(5.0)
     assert len(live.maker._sound(0, np.inf)) <= 16_000 * (model.facts.window_seconds + 0.3)
 
@@ -135,11 +135,11 @@ def test_one_bad_file_never_stops_the_rest_and_every_output_carries_the_warning(
     for path in out.iterdir():
         assert "not for real people" in path.read_text()
     notes = json.loads((out / "film-2.json").read_text())["notes"]
-    assert "no sound: judged by faces alone" in notes
+    assert "no sound: predicted from faces alone" in notes
     spoken = json.loads((out / "heard.json").read_text())
     assert spoken["modalities"] == ["audio"]
     assert {w["face"] for w in spoken["windows"]} == {None}
-    assert "no picture: judged by sound alone" in spoken["notes"]
+    assert "no picture: predicted from sound alone" in spoken["notes"]
     assert any("sound: " in line for line in prediction_files.summary(results[3].prediction))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from jax_avemo.data.clip import ClipOptions, encode_jpeg
 from jax_avemo.data.windows import WindowOptions, window_from_bytes
-from jax_avemo.inference.timeline import FacePath, Judgement
+from jax_avemo.inference.timeline import FacePath, WindowPrediction
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.web import analysis
 from jax_avemo.web.webcam import MomentTask, live_window, pack_moment, unpack_moment
@@ -35,11 +35,11 @@ def message(times=(0.0, 0.5), size=64, samples=16_000):
     return pack_moment([(time, jpeg) for time in times], tone.astype(np.int16))
 
 
-def judged(start, face, emotion=0, box=None):
+def predicted(start, face, emotion=0, box=None):
     known = emotion is not None
     probabilities = np.roll([0.7, 0.3], emotion) if known else None
     there = (("video",) if face is not None else ("audio",)) if known else ()
-    return Judgement(
+    return WindowPrediction(
         start,
         start + 3.0,
         face,
@@ -116,7 +116,7 @@ def test_a_picture_that_is_none_or_too_large_is_refused():
 
 
 def test_one_face_and_sound_make_one_timeline_of_the_film():
-    found = analysis.tracks(*film(judged(0, 1), judged(1, None, 1), judged(2, None, None)))
+    found = analysis.tracks(*film(predicted(0, 1), predicted(1, None, 1), predicted(2, None, None)))
     (track,) = found
     assert track["name"] == "The film"
     assert [w["face"] for w in track["windows"]] == [True, False, False]
@@ -128,7 +128,9 @@ def test_one_face_and_sound_make_one_timeline_of_the_film():
 
 
 def test_several_faces_and_the_sound_are_kept_apart():
-    found = analysis.tracks(*film(judged(0, 1), judged(0, None, 1), judged(1, 1), judged(1, 2)))
+    found = analysis.tracks(
+        *film(predicted(0, 1), predicted(0, None, 1), predicted(1, 1), predicted(1, 2))
+    )
     assert [track["name"] for track in found] == ["Face 1", "Face 2", "The sound alone"]
     assert [w["probabilities"] is not None for w in found[0]["windows"]] == [True, True]
     assert [w["probabilities"] is not None for w in found[1]["windows"]] == [False, True]
@@ -139,6 +141,8 @@ def test_several_faces_and_the_sound_are_kept_apart():
 
 def test_a_webcam_shows_the_largest_face():
     small, large = (0.1, 0.1, 0.2, 0.2), (0.3, 0.3, 0.8, 0.8)
-    sound = judged(0, None)
-    assert analysis.nearest([judged(0, 1, box=small), judged(0, 2, box=large), sound]).face == 2
+    sound = predicted(0, None)
+    assert (
+        analysis.nearest([predicted(0, 1, box=small), predicted(0, 2, box=large), sound]).face == 2
+    )
     assert analysis.nearest([sound]) is sound

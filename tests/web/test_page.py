@@ -197,7 +197,7 @@ def test_a_film_gets_a_timeline_that_seeks_and_follows(page, home):
     assert result["model"]["synthetic"] is True
 
 
-def test_the_webcam_is_judged_twice_a_second_with_its_delay(page):
+def test_the_webcam_is_predicted_twice_a_second_with_its_delay(page):
     page.execute_script("performance.clearResourceTimings()")
     page.find_element(By.ID, "webcam").click()
     wait(page, lambda: "s behind" in text(page, "delay"))

@@ -1,6 +1,6 @@
 // How one estimate is shown: the name that leads, a bar for each emotion, and words for the ear.
 
-import { colourOf, judgedBy, largest } from "./timeline.js";
+import { colourOf, basedOn, largest } from "./timeline.js";
 
 const SPOKEN_EVERY_MS = 3000;
 
@@ -54,7 +54,7 @@ export class Estimate {
   }
 
   words(window) {
-    if (!window?.probabilities) return `unknown (${window?.reason || judgedBy(window)})`;
+    if (!window?.probabilities) return `unknown (${window?.reason || basedOn(window)})`;
     const best = largest(window.probabilities);
     return `${this.emotions[best]}, ${Math.round(100 * window.probabilities[best])} %`;
   }

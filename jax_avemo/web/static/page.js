@@ -3,7 +3,7 @@
 import { Estimate, part } from "./estimate.js";
 import { Live } from "./live.js";
 import { Player } from "./player.js";
-import { clock, judgedBy } from "./timeline.js";
+import { clock, basedOn } from "./timeline.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -134,7 +134,7 @@ function row(window) {
   jump.addEventListener("click", () => player.seek((window.start + window.end) / 2));
   time.append(jump);
   const [name, share] = player.estimate.words(window).split(", ");
-  line.append(time, part("td", "", name), part("td", "", share ?? ""), part("td", "", judgedBy(window)));
+  line.append(time, part("td", "", name), part("td", "", share ?? ""), part("td", "", basedOn(window)));
   return line;
 }
 
@@ -182,9 +182,9 @@ async function startLive() {
 }
 
 function inWords(window, delay) {
-  const people = window.people > 1 ? ` ${window.people} faces: the largest is judged.` : "";
+  const people = window.people > 1 ? ` ${window.people} faces: the largest is predicted.` : "";
   const seconds = window.seconds.toFixed(1);
-  return `${delay.toFixed(1)} s behind, from the last ${seconds} s, by ${judgedBy(window)}.${people}`;
+  return `${delay.toFixed(1)} s behind, from the last ${seconds} s, by ${basedOn(window)}.${people}`;
 }
 
 function stopLive() {

@@ -33,8 +33,8 @@ export function clock(seconds) {
   return `${minutes}:${rest.padStart(4, "0")}`;
 }
 
-/** What judged a window, in words. */
-export function judgedBy(window) {
+/** What predicted a window, in words. */
+export function basedOn(window) {
   if (!window) return "nothing yet";
   if (window.face && window.sound) return "face and sound";
   if (window.face) return "face";

@@ -13,6 +13,7 @@ from jaxtyping import Int16
 
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
+from jax_avemo.media.decoding.still import is_still, still_stream
 from jax_avemo.media.decoding.stream import AudioPiece, stream_media
 from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack
@@ -279,20 +280,31 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
     Made to run in another process (`media.sandbox.stream_isolated`), where a damaged file can do
     no harm. Raises MediaError, after the windows of what could be read.
     """
-    options = task.options
-    stream = stream_media(
-        Path(task.path),
-        frames_per_second=options.clip.frames_per_second,
-        max_seconds=task.max_seconds,
-        video=options.video,
-        audio=options.audio,
-        audio_track=options.clip.audio_track,
-    )
+    options, path = task.options, Path(task.path)
+    still = options.video and is_still(path)
+    if still:
+        # As if held for a window: the network knows clips, not single frames.
+        stream = still_stream(
+            path,
+            seconds=options.window_seconds,
+            frames_per_second=options.clip.frames_per_second,
+        )
+    else:
+        stream = stream_media(
+            path,
+            frames_per_second=options.clip.frames_per_second,
+            max_seconds=task.max_seconds,
+            video=options.video,
+            audio=options.audio,
+            audio_track=options.clip.audio_track,
+        )
     about = {
         "duration": stream.duration,
         "video": stream.has_video,
         "audio": stream.has_audio,
         "note": stream.note,
+        "whole": stream.whole,
+        "still": still,
     }
     yield json.dumps(about).encode()
     maker = WindowMaker(options)

@@ -15,13 +15,22 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jax_avemo.inference.timeline import Prediction, WindowPrediction, caption, spans
-from jax_avemo.media.decoding.container import MediaError, audio_stream, opened
+from jax_avemo.media.decoding.audio_tracks import heard_stream
+from jax_avemo.media.decoding.container import (
+    MediaError,
+    TimedFrame,
+    opened,
+    video_stream,
+)
+from jax_avemo.media.decoding.still import is_still, still_frames
 from jax_avemo.media.decoding.stream import stream_media
 from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
 from jax_avemo.palette import colours_of, rgb_of
 from jax_avemo.runtime.files import atomic_path
 
-_FRAMES_PER_SECOND = 25.0
+_ALL_FRAMES_PER_SECOND = 240.0
+"""More than any film has, so that every frame of it is drawn."""
+_STILL_FRAMES_PER_SECOND = 5
 _CHART_SECONDS = 12.0
 _CHART_SHARE = 0.34
 _MOST_LANES = 3
@@ -68,21 +77,18 @@ def write_annotated(
 
 
 def draw_film(task: _Task) -> Iterator[bytes]:
-    """Draw and encode; yields the seconds done, about each second of film."""
-    stream = stream_media(Path(task.source), frames_per_second=_FRAMES_PER_SECOND, audio=False)
+    """Draw and encode every frame at its time; yields the seconds done, about each second."""
+    source = Path(task.source)
+    frames, rate = _frames(source, task.prediction.duration)
     painter = Painter(task.prediction)
     with av.open(task.target, "w", format="mp4", options={"movflags": "+faststart"}) as container:
         film: Any = None
-        sound = _Sound(container, Path(task.source))
+        sound = _Sound(container, source)
         told = shown = -1.0
-        for frame in stream.frames:
+        for frame in frames:
             picture = painter.paint(frame.image, frame.time)
             if film is None:
-                film = container.add_stream("libx264", rate=round(_FRAMES_PER_SECOND))
-                film.height, film.width = picture.shape[:2]
-                film.pix_fmt = "yuv420p"
-                film.codec_context.time_base = _TIME_BASE
-                film.options = {"crf": "22", "preset": "veryfast"}
+                film = _add_film(container, picture, rate)
             if picture.shape[:2] != (film.height, film.width):
                 picture = cv2.resize(picture, (film.width, film.height))
             if frame.time <= shown:
@@ -98,6 +104,28 @@ def draw_film(task: _Task) -> Iterator[bytes]:
         if film is not None:
             container.mux(film.encode())
         sound.until(float("inf"))
+
+
+def _frames(source: Path, duration: float) -> tuple[Iterator[TimedFrame], Fraction]:
+    """All frames of a film, or a still picture for so many seconds; frames a second on average."""
+    if is_still(source):
+        still = still_frames(source, seconds=duration, frames_per_second=_STILL_FRAMES_PER_SECOND)
+        return still, Fraction(_STILL_FRAMES_PER_SECOND)
+    with opened(source) as container:
+        stream = video_stream(container)
+        rate = Fraction(stream.average_rate or 25) if stream is not None else Fraction(25)
+    film = stream_media(source, frames_per_second=_ALL_FRAMES_PER_SECOND, audio=False)
+    return film.frames, rate
+
+
+def _add_film(container: Any, picture: np.ndarray, rate: Fraction) -> Any:
+    """A stream of H.264 for pictures like this one, each with its own time."""
+    film = container.add_stream("libx264", rate=rate)
+    film.height, film.width = picture.shape[:2]
+    film.pix_fmt = "yuv420p"
+    film.codec_context.time_base = _TIME_BASE
+    film.options = {"crf": "22", "preset": "veryfast"}
+    return film
 
 
 class _Sound:
@@ -126,8 +154,10 @@ class _Sound:
 
 def _sound_frames(source: Path) -> Iterator[tuple[float, Any]]:
     """Time and frame, in a form that AAC takes; times count from the start of the film."""
+    if is_still(source):
+        return
     with opened(source) as container:
-        stream = audio_stream(container)
+        stream = heard_stream(container, source)
         if stream is None:
             return
         origin = (container.start_time or 0) / av.time_base

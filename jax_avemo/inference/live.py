@@ -1,11 +1,13 @@
 """A camera and a microphone predicted while they run."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Float, Int16
 
 from jax_avemo.data.windows import Window, WindowMaker
+from jax_avemo.inference.array_checks import check_picture, check_sound
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.timeline import WindowPrediction
 from jax_avemo.media.decoding.container import TimedFrame
@@ -29,23 +31,28 @@ class Live:
         self._predict_window, self._window_seconds = predict_window, window_seconds
         self.maker = maker
 
-    def add_frame(self, time: float, image: UInt8[np.ndarray, "H W 3"]) -> None:
-        """The next picture, RGB; times ascend, seconds. Its faces are looked for (some ms)."""
+    def add_frame(self, time: float, image: Any) -> None:
+        """The next picture, uint8 [H, W, 3], RGB; times ascend, seconds.
+
+        Its faces are looked for, some ms.
+        """
+        check_picture(image)
         self.maker.add_frame(TimedFrame(time, np.ascontiguousarray(image)))
         self.maker.forget(self._start())
 
     def add_sound(
         self,
-        samples: Int16[np.ndarray, " N"] | Float[np.ndarray, " N"],
+        samples: Any,
         *,
         start: float | None = None,
     ) -> None:
         """More sound, 16 kHz mono, int16 or floats in [-1, 1].
 
         Args:
-          samples: the next ones.
+          samples: [N], the next ones.
           start: time of the first of them, seconds; None = right after the last.
         """
+        check_sound(samples)
         first = round((self.maker.audio_end if start is None else start) * AUDIO_SAMPLE_RATE)
         self.maker.add_sound(AudioPiece(first, as_int16(samples)))
         self.maker.forget(self._start())

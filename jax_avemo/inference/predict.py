@@ -10,14 +10,14 @@
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int16, UInt8
 
 from jax_avemo import __version__
 from jax_avemo.data.clip import ClipOptions
@@ -33,6 +33,7 @@ from jax_avemo.data.windows import (
 )
 from jax_avemo.evaluation.calibration import read_temperatures
 from jax_avemo.evaluation.trained_network import Trained, load_run
+from jax_avemo.inference.array_checks import check_frames, check_sound
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.live import Live, as_int16
 from jax_avemo.inference.network import INPUTS, make_network
@@ -63,7 +64,20 @@ def load(run: str | Path | None = None) -> "Model":
       UserError: no such run, or nothing finished in it.
     """
     folder = newest_run(Path("runs")) if run is None else Path(run)
-    return Model(load_run(folder))
+    with _orbax_silenced():
+        return Model(load_run(folder))
+
+
+@contextmanager
+def _orbax_silenced() -> Iterator[None]:
+    """Orbax warns through absl of every default it takes, which tells a caller nothing."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def newest_run(runs: Path) -> Path:
@@ -117,6 +131,23 @@ class Model:
         self._variables = trained.variables
         self._batch = 1 if jax.default_backend() == "cpu" else 8
 
+    def __repr__(self) -> str:
+        facts = self.facts
+        said = f"{facts.name}, size {facts.size}, {len(self.emotions)} emotions"
+        return f"<Model {said}{': ' + self.warning if self.warning else ''}>"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What holds for every prediction of this network."""
+        notes = []
+        if len(self.facts.modalities) == 1:
+            notes.append(f"this network reads {self.facts.modalities[0]} alone")
+        if not self.facts.calibrated:
+            notes.append(
+                f"confidences are not calibrated: run avemo evaluate {self.facts.run} once"
+            )
+        return tuple(notes)
+
     @property
     def warning(self) -> str:
         """What must stand wherever this network's words are shown; "" = nothing."""
@@ -132,7 +163,7 @@ class Model:
         limits: Limits = LIMITS,
         progress: Callable[[float, float], None] | None = None,
     ) -> Prediction:
-        """Predict a media file of any length, decoded in another process under limits.
+        """Predict a film of any length, sound or a still picture, decoded in a process of its own.
 
         Memory does not grow with the film but for what is returned (about 1 KB a window and face).
 
@@ -142,7 +173,7 @@ class Model:
           max_faces: followed at once.
           max_seconds: longer files are refused.
           limits: of the decoding process, for each window.
-          progress: called with the seconds of film done and the film's seconds.
+          progress: called with the seconds of film done and the film's seconds; first with 0.
 
         Raises:
           UserError: not readable, nothing in it that this network reads, larger than allowed.
@@ -159,6 +190,8 @@ class Model:
             except IsolatedError as error:
                 raise MediaError(str(error), path) from error
             duration = float(about["duration"])
+            if progress is not None:
+                progress(0.0, duration)
 
             def windows() -> Iterator[Window]:
                 try:
@@ -177,25 +210,27 @@ class Model:
         there = tuple(name for name in ("video", "audio") if about[name])
         notes += [about["note"]] if about["note"] else []
         notes += [f"stops at {collected.end:.1f} s: {reason}" for reason in broken]
+        if about["still"]:
+            notes.append(f"a still picture: predicted as if held for {duration:g} s")
         notes += self._notes(there, collected)
         return Prediction(
             source=path.name,
-            duration=collected.end,
+            duration=collected.end if broken else max(collected.end, duration),
             emotions=self.emotions,
             modalities=there,
             windows=tuple(collected.windows),
             faces=collected.paths(),
             notes=tuple(notes),
-            complete=not broken and not about["note"],
+            complete=not broken and about["whole"],
             model=self.facts,
             shots=collected.shots() if "video" in there else (),
         )
 
     def predict_arrays(
         self,
-        frames: UInt8[np.ndarray, "F H W 3"] | None = None,
-        times: Float[np.ndarray, " F"] | None = None,
-        sound: Int16[np.ndarray, " N"] | Float[np.ndarray, " N"] | None = None,
+        frames: Any = None,
+        times: Any = None,
+        sound: Any = None,
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
@@ -204,21 +239,22 @@ class Model:
         """Predict pictures and sound that are already in memory.
 
         Args:
-          frames: RGB pictures as a camera gives them; the face is found and cut out here.
-          times: when each is shown, seconds, ascending.
-          sound: 16 kHz mono, int16 or floats in [-1, 1], beginning at 0 s.
+          frames: uint8 [F, H, W, 3], RGB pictures as a camera gives them; the face is found and
+            cut out here.
+          times: [F], when each is shown, seconds, ascending.
+          sound: [N], 16 kHz mono, int16 or floats in [-1, 1], beginning at 0 s.
           hop_seconds, max_faces: as for `predict`.
           source: a name for the result.
 
         Raises:
-          UserError: neither frames nor sound that this network reads; frames without times.
+          UserError: neither frames nor sound that this network reads; frames without times; a
+            wrong shape, type or range.
         """
         maker = WindowMaker(self._options(hop_seconds, max_faces))
         if frames is not None:
-            if times is None or len(times) != len(frames):
-                raise UserError("frames need as many times, in seconds")
-            if np.any(np.diff(times) <= 0):
-                raise UserError("the frames' times do not ascend")
+            check_frames(frames, times)
+        if sound is not None:
+            check_sound(sound)
         there = ("video",) * (frames is not None and len(frames) > 0)
         there += ("audio",) * (sound is not None and len(sound) > 0)
         if not set(there) & set(self.facts.modalities):
@@ -357,12 +393,6 @@ class Model:
             notes.append("no face found")
         if "audio" in reads and "audio" in there and not collected.heard:
             notes.append("the sound is silent throughout")
-        if len(reads) == 1:
-            notes.append(f"this network reads {reads[0]} alone")
         if collected.left_out:
             notes.append(f"at times {collected.left_out} more faces were seen than were followed")
-        if not self.facts.calibrated:
-            notes.append(
-                f"confidences are not calibrated: run avemo evaluate {self.facts.run} once"
-            )
-        return notes
+        return [*notes, *self.notes]

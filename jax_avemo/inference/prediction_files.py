@@ -1,102 +1,153 @@
 """Films to files: what `avemo predict` writes for each, and what becomes of a bad one."""
 
+import csv
+import io
 import json
-from collections import Counter
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from jax_avemo.data.corpora.scan import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from jax_avemo.inference.annotate import write_annotated
 from jax_avemo.inference.predict import Model
 from jax_avemo.inference.timeline import Prediction
+from jax_avemo.media.decoding.still import STILL_SUFFIXES
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_atomic, write_json
 from jax_avemo.runtime.progress import Progress
+
+FORMATS = ("json", "csv", "vtt", "eaf", "TextGrid", "labelstudio")
+DEFAULT_FORMATS = ("json", "csv", "vtt")
+ALL_PREDICTIONS = "predictions.csv"
+"""The windows of every file of a call."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to predict and where its results go."""
+
+    path: Path
+    name: str
+    """Below the results' folder, without the ending of a format: "film.mp4"."""
 
 
 @dataclass(frozen=True)
 class FileResult:
     """What became of one file."""
 
-    path: Path
+    source: Source
     prediction: Prediction | None
     written: tuple[Path, ...]
     error: str
     """One line; "" = all went well."""
 
 
+def find_sources(paths: Sequence[Path]) -> list[Source]:
+    """The files, and the media files in the folders, subfolders too, in order.
+
+    A result is named after its file, below a folder after the path within it, so that a name does
+    not depend on what else is given.
+
+    Raises:
+      UserError: a folder without media; two files whose results would have one name.
+    """
+    found: list[Source] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(Source(path, path.name))
+            continue
+        suffixes = VIDEO_SUFFIXES | SOUND_SUFFIXES | STILL_SUFFIXES
+        inside = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()
+        )
+        if not inside:
+            raise UserError(f"{path}: no film, sound or picture in this folder")
+        found += [Source(file, file.relative_to(path).as_posix()) for file in inside]
+    taken: dict[str, Path] = {}
+    for source in found:
+        other = taken.setdefault(source.name, source.path)
+        if other is not source.path:
+            raise UserError(
+                f"the results of {other} and {source.path} would both be named {source.name}: "
+                "give the folder they are in, or each a call with its own --out"
+            )
+    return found
+
+
 def predict_files(
     model: Model,
-    paths: Sequence[Path],
+    sources: Sequence[Source],
     out: Path,
     *,
     hop_seconds: float,
     max_faces: int,
     annotate: bool,
+    formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> Iterator[FileResult]:
-    """Predict each file and write NAME.json, NAME.csv, NAME.vtt (and NAME.annotated.mp4) to `out`.
+    """Predict each file and write NAME.FORMAT (and NAME.annotated.mp4) to `out`.
 
-    One that cannot be read gives an `error` and the next one comes.
+    A file that cannot be read gives an `error` and the next one comes. `predictions.csv` holds the
+    windows of all of them, also when the iterator is left early.
     """
-    for number, (path, name) in enumerate(zip(paths, output_names(paths), strict=True), 1):
-        label = f"{number}/{len(paths)} {path.name}"
-        prediction, written = None, []
-        try:
-            with _FilmProgress(label) as progress:
-                prediction = model.predict(
-                    path, hop_seconds=hop_seconds, max_faces=max_faces, progress=progress
-                )
-            written = _write(prediction, out, name)
-            if annotate and "video" in prediction.modalities:
-                film = out / f"{name}.annotated.mp4"
-                with _FilmProgress(f"{label}, drawing") as progress:
-                    write_annotated(path, prediction, film, progress=progress)
-                written.append(film)
-        except UserError as error:
-            yield FileResult(path, prediction, tuple(written), str(error))
-            continue
-        damaged = "" if prediction.complete else "; ".join(prediction.notes)
-        yield FileResult(path, prediction, tuple(written), damaged and f"{path}: {damaged}")
+    rows: list[list[object]] = []
+    header: list[str] = []
+    model.warm_up()  # compiling is no part of a film's progress
+    try:
+        for number, source in enumerate(sources, 1):
+            label = f"{number}/{len(sources)} {source.path.name}"
+            prediction, written = None, []
+            try:
+                with _FilmProgress(label) as progress:
+                    prediction = model.predict(
+                        source.path, hop_seconds=hop_seconds, max_faces=max_faces, progress=progress
+                    )
+                written = _write(prediction, source, out, formats)
+                header = prediction.csv_header()
+                rows += prediction.csv_rows(source.name)
+                if annotate and "video" in prediction.modalities:
+                    film = out / f"{source.name}.annotated.mp4"
+                    with _FilmProgress(f"{label}, drawing") as progress:
+                        write_annotated(source.path, prediction, film, progress=progress)
+                    written.append(film)
+            except UserError as error:
+                yield FileResult(source, prediction, tuple(written), str(error))
+                continue
+            damaged = "" if prediction.complete else "; ".join(prediction.notes)
+            said = damaged and f"{source.path}: {damaged}"
+            yield FileResult(source, prediction, tuple(written), said)
+    finally:
+        if rows:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([header, *rows])
+            write_atomic(out / ALL_PREDICTIONS, text.getvalue().encode())
 
 
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """The files' names without their ending, numbered where two would be the same."""
-    stems = Counter(path.stem for path in paths)
-    seen: Counter[str] = Counter()
-    names = []
-    for path in paths:
-        seen[path.stem] += 1
-        one_of_several = stems[path.stem] > 1
-        names.append(f"{path.stem}-{seen[path.stem]}" if one_of_several else path.stem)
-    return names
+def _write(prediction: Prediction, source: Source, out: Path, formats: Sequence[str]) -> list[Path]:
+    written = []
+    for form in formats:
+        path = out / f"{source.name}.{form}"
+        if form == "json":
+            write_json(path, prediction.to_dict())
+        elif form == "labelstudio":
+            path = path.with_name(path.name + ".json")
+            write_json(path, prediction.to_label_studio())
+        else:
+            media = os.path.relpath(source.path, path.parent)
+            write_atomic(path, _as_text(prediction, form, media).encode())
+        written.append(path)
+    return written
 
 
-def _write(prediction: Prediction, out: Path, name: str) -> list[Path]:
-    paths = [out / f"{name}.{ending}" for ending in ("json", "csv", "vtt")]
-    write_json(paths[0], prediction.to_dict())
-    write_atomic(paths[1], prediction.to_csv().encode())
-    write_atomic(paths[2], prediction.to_webvtt().encode())
-    return paths
-
-
-def summary(prediction: Prediction) -> list[str]:
-    """A film in a few lines: each face's mean probabilities, the likeliest three."""
-    lines = []
-    timelines: list[int | None] = [path.number for path in prediction.faces]
-    for face in [*timelines, None]:
-        known = [w for w in prediction.of_face(face) if w.probabilities is not None]
-        if not known:
-            continue
-        mean = np.array([w.probabilities for w in known], np.float64).mean(axis=0)
-        best = [f"{prediction.emotions[k]} {100 * mean[k]:.0f} %" for k in np.argsort(-mean)[:3]]
-        who = "sound" if face is None else f"face {face}"
-        lines.append(f"{who}: {', '.join(best)} (mean of {len(known)} windows)")
-    unknown = sum(w.probabilities is None for w in prediction.windows)
-    if unknown:
-        lines.append(f"unknown in {unknown} of {len(prediction.windows)} windows")
-    return lines + [f"note: {note}" for note in prediction.notes]
+def _as_text(prediction: Prediction, form: str, media: str) -> str:
+    match form:
+        case "csv":
+            return prediction.to_csv()
+        case "vtt":
+            return prediction.to_webvtt()
+        case "eaf":
+            return prediction.to_elan(media)
+    return prediction.to_textgrid()
 
 
 def as_json_line(prediction: Prediction) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,7 @@ class FacePath:
     """Left, top, right, bottom: shares of the picture's width and height."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """All that is said of one film."""
 
@@ -94,6 +95,18 @@ class Prediction:
     model: ModelFacts
     shots: tuple[tuple[float, float], ...] = ()
     """Start and end of every shot, seconds, cut hard from the next; empty without video."""
+
+    def __repr__(self) -> str:
+        from jax_avemo.inference.summary import summarise
+
+        said = [
+            f"{row.name} {row.emotion} in {100 * row.share:.0f} % of {row.windows} windows"
+            if row.emotion
+            else "unknown"
+            for row in summarise(self)
+        ]
+        warned = [self.warning] * bool(self.warning)
+        return f"<Prediction {self.source!r}, {self.duration:.1f} s: {'; '.join(said + warned)}>"
 
     @property
     def warning(self) -> str:
@@ -171,16 +184,20 @@ class Prediction:
             "reason": window.reason or None,
         }
 
-    def to_csv(self) -> str:
-        """One line a window; empty cells where it is unknown."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        head = ["start", "end", "face", "modalities", "emotion", "confidence"]
-        writer.writerow([*head, *(f"p_{name}" for name in self.emotions), "reason", "warning"])
+    def csv_header(self) -> list[str]:
+        """Names of the columns of `csv_rows`."""
+        head = ["source", "start", "end", "face", "modalities", "emotion", "confidence"]
+        box = ["left", "top", "right", "bottom"]
+        return [*head, *(f"p_{name}" for name in self.emotions), *box, "reason", "warning"]
+
+    def csv_rows(self, source: str | None = None) -> list[list[Any]]:
+        """One row a window, empty cells where it is unknown; `source` in place of the file name."""
+        rows = []
         for window in self.windows:
             shown = self._window(window)
-            writer.writerow(
+            rows.append(
                 [
+                    source or self.source,
                     shown["start"],
                     shown["end"],
                     "" if window.face is None else window.face,
@@ -188,11 +205,55 @@ class Prediction:
                     window.emotion or "",
                     "" if window.confidence is None else shown["confidence"],
                     *(shown["probabilities"] or [""] * len(self.emotions)),
+                    *(shown["box"] or [""] * 4),
                     window.reason,
                     self.warning,
                 ]
             )
+        return rows
+
+    def to_csv(self) -> str:
+        """`csv_header` and `csv_rows` as text."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.csv_header())
+        writer.writerows(self.csv_rows())
         return text.getvalue()
+
+    def to_elan(self, media: str | None = None) -> str:
+        """An ELAN document; see `inference.annotation_files.to_elan`."""
+        from jax_avemo.inference.annotation_files import to_elan
+
+        return to_elan(self, media)
+
+    def to_textgrid(self) -> str:
+        """A Praat TextGrid; see `inference.annotation_files.to_textgrid`."""
+        from jax_avemo.inference.annotation_files import to_textgrid
+
+        return to_textgrid(self)
+
+    def to_label_studio(self, media: str | None = None) -> list[dict[str, Any]]:
+        """A Label Studio task; see `inference.annotation_files.to_label_studio`."""
+        from jax_avemo.inference.annotation_files import to_label_studio
+
+        return to_label_studio(self, media)
+
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame, one row a window; needs pandas."""
+        from jax_avemo.inference.notebook import to_dataframe
+
+        return to_dataframe(self)
+
+    def plot(self) -> Any:
+        """Probabilities over time, one matplotlib axes a timeline; needs the extra `report`."""
+        from jax_avemo.inference.notebook import plot
+
+        return plot(self)
+
+    def _repr_html_(self) -> str:
+        from jax_avemo.inference.notebook import to_html
+
+        return to_html(self)
 
     def to_webvtt(self) -> str:
         """Subtitles: each moment has the window whose middle is nearest, a line for each face."""
@@ -207,13 +268,17 @@ class Prediction:
         return "\n".join(lines)
 
 
+def timeline_name(face: int | None) -> str:
+    """ "face 1", or "sound" for what is said of the sound alone."""
+    return "sound" if face is None else f"face {face}"
+
+
 def caption(window: WindowPrediction, beside: int = 1) -> str:
     """A window in a few words: 'face 1: happy 71 %'."""
-    who = "sound" if window.face is None else f"face {window.face}"
     if window.emotion is None or window.confidence is None:
         return f"unknown ({window.reason})"
     alone = "" if len(window.modalities) != 1 or window.face is None else ", by the face alone"
-    name = f"{who}: " if beside > 1 or window.face != 1 else ""
+    name = f"{timeline_name(window.face)}: " if beside > 1 or window.face != 1 else ""
     return f"{name}{window.emotion} {100 * window.confidence:.0f} %{alone}"
 
 
@@ -222,14 +287,18 @@ def spans(
 ) -> list[tuple[float, float, list[WindowPrediction]]]:
     """The film cut where the nearest window changes: start, end, and what is said there.
 
-    Windows overlap; a moment belongs to the one whose middle is nearest.
+    Windows overlap within a shot; a moment belongs to the one whose middle is nearest. Where they do
+    not, as at a hard cut, it is theirs up to where they meet.
     """
     by_time: dict[tuple[float, float], list[WindowPrediction]] = {}
     for window in windows:
         by_time.setdefault((window.start, window.end), []).append(window)
     positions = sorted(by_time)
-    middles = [(start + end) / 2 for start, end in positions]
-    cuts = [0.0, *((a + b) / 2 for a, b in zip(middles, middles[1:], strict=False)), duration]
+
+    def border(a: tuple[float, float], b: tuple[float, float]) -> float:
+        return (a[1] + b[0]) / 2 if a[1] <= b[0] else (a[0] + a[1] + b[0] + b[1]) / 4
+
+    cuts = [0.0, *itertools.starmap(border, itertools.pairwise(positions)), duration]
     return [
         (cuts[i], cuts[i + 1], by_time[position])
         for i, position in enumerate(positions)

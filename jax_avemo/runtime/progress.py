@@ -82,8 +82,8 @@ class Progress:
 
     def _note(self) -> str:
         elapsed = max(time.monotonic() - self._began, 1e-6)
-        rate = (self.done - self._start) / elapsed
-        shown = [f"{rate:.1f} {self.unit}/s"]
+        worked = self.done - self._start
+        shown = [f"{worked / elapsed:.1f} {self.unit}/s"] if worked else []
         for name, value in self._fields.items():
             shown.append(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}")
         return "  ".join(shown)
@@ -95,9 +95,5 @@ class Progress:
         elapsed = self._printed - self._began
         worked = self.done - self._start
         left = f"{elapsed / worked * (self.total - self.done):.0f} s left" if worked else "starting"
-        print(
-            f"{self.label}: {self.done}/{self.total} {self.unit}, {elapsed:.0f} s, {left}, "
-            f"{self._note()}",
-            file=sys.stderr,
-            flush=True,
-        )
+        parts = [f"{self.done}/{self.total} {self.unit}", f"{elapsed:.0f} s", left, self._note()]
+        print(f"{self.label}: {', '.join(filter(None, parts))}", file=sys.stderr, flush=True)

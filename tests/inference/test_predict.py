@@ -1,8 +1,12 @@
 """What is said of films: the same as in evaluation, by the faces and sound that are there."""
 
-import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import av
+import cv2
 import jax
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from jax_avemo.data.clip import ClipOptions, make_clip
 from jax_avemo.data.pipeline import make_example
 from jax_avemo.evaluation.calibration import Fit, apply_temperature, write_calibration
 from jax_avemo.evaluation.trained_network import load_run
-from jax_avemo.inference import annotate, predict, prediction_files
+from jax_avemo.inference import annotate, predict
 from jax_avemo.inference.predict import Model, load, newest_run
 from jax_avemo.media.decoding.decode import read_media
 from jax_avemo.media.decoding.stream import MAX_SECONDS
@@ -95,6 +99,10 @@ def test_arrays_in_memory_are_predicted_as_the_file_is(model, film, predicted):
     assert any("no picture" in note for note in heard.notes)
     with pytest.raises(UserError, match="as many times"):
         model.predict_arrays(images)
+    with pytest.raises(UserError, match="needed is uint8"):
+        model.predict_arrays(images.astype(np.float32), times)
+    with pytest.raises(UserError, match="mono"):
+        model.predict_arrays(sound=np.zeros((10, 2), np.int16))
     with pytest.raises(UserError, match="give some"):
         model.predict_arrays()
 
@@ -114,35 +122,6 @@ def test_live_estimates_the_last_moments_again_and_again(model):
     assert len(live.maker._sound(0, np.inf)) <= 16_000 * (model.facts.window_seconds + 0.3)
 
 
-def test_one_bad_file_never_stops_the_rest_and_every_output_carries_the_warning(
-    model, film, tmp_path, monkeypatch
-):
-    bad = tmp_path / "bad.mp4"
-    bad.write_bytes(b"no film")
-    mute = write_media(tmp_path / "film.mov", face_takes(24), frames_per_second=RATE)
-    heard = write_media(tmp_path / "heard.wav", sound=tone(2.0), audio_codec="pcm_s16le")
-    out = tmp_path / "out"
-    results = list(
-        prediction_files.predict_files(
-            model, [bad, film, mute, heard], out, hop_seconds=1.0, max_faces=2, annotate=False
-        )
-    )
-    assert [bool(r.error) for r in results] == [True, False, False, False]
-    assert "bad.mp4: " in results[0].error
-    names = {path.name for path in out.iterdir()}
-    stems = ("film-1", "film-2", "heard")
-    assert names == {f"{stem}.{ending}" for stem in stems for ending in ("json", "csv", "vtt")}
-    for path in out.iterdir():
-        assert "not for real people" in path.read_text()
-    notes = json.loads((out / "film-2.json").read_text())["notes"]
-    assert "no sound: predicted from faces alone" in notes
-    spoken = json.loads((out / "heard.json").read_text())
-    assert spoken["modalities"] == ["audio"]
-    assert {w["face"] for w in spoken["windows"]} == {None}
-    assert "no picture: predicted from sound alone" in spoken["notes"]
-    assert any("sound: " in line for line in prediction_files.summary(results[3].prediction))
-
-
 def test_limits_end_a_decoder_that_takes_too_much(model, film):
     with pytest.raises(UserError, match=r"film\.mp4: "):
         model.predict(film, limits=Limits(memory_bytes=200 << 20))
@@ -154,6 +133,11 @@ def test_the_drawn_film_has_boxes_a_chart_and_its_sound(film, predicted, tmp_pat
     target = tmp_path / "drawn.mp4"
     annotate.write_annotated(film, predicted, target)
     drawn = read_media(target, frames_per_second=4.0)
+    with av.open(str(target)) as container:
+        (video,) = container.streams.video
+        times = [float(frame.time) for frame in container.decode(video)]
+        assert float(video.average_rate) == pytest.approx(RATE, rel=1e-3)
+    np.testing.assert_allclose(times, np.arange(48) / RATE, atol=1e-3)
     pictures = [frame.image for frame in drawn.frames]
     assert drawn.duration == pytest.approx(4.0, abs=0.15)
     assert np.abs(drawn.audio.astype(int)).max() > 3000
@@ -196,6 +180,65 @@ def test_a_network_that_only_sees_says_so(tmp_path_factory, film):
     sound = write_media(film.parent / "s.wav", sound=tone(1.0), audio_codec="pcm_s16le")
     with pytest.raises(UserError, match="has no video"):
         load(run).predict(sound)
+
+
+def test_progress_begins_with_the_length_and_the_end_is_the_files(model, film):
+    told = []
+    result = model.predict(film, progress=lambda *now: told.append(now))
+    assert told[0] == (0.0, result.duration)
+    assert told[-1][0] == pytest.approx(result.duration, abs=0.1)
+    with av.open(str(film)) as container:
+        assert result.duration == pytest.approx(container.duration / av.time_base, abs=1e-3)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp"])
+def test_a_still_picture_is_predicted_as_a_film_of_it(model, tmp_path, ending):
+    path = tmp_path / f"face.{ending}"
+    cv2.imwrite(str(path), face_picture()[..., ::-1])
+    result = model.predict(path)
+    (window,) = result.windows
+    assert window.modalities == ("video",)
+    assert result.duration == model.facts.window_seconds
+    assert "a still picture: predicted as if held for 3 s" in result.notes
+    rate = model._clip.frames_per_second
+    times = np.arange(round(3 * rate)) / rate
+    images = np.stack([read_picture(path)] * len(times))
+    expected = model.predict_arrays(images, times).windows[0].probabilities
+    np.testing.assert_allclose(window.probabilities, expected, atol=1e-5)
+
+
+def test_a_silent_track_is_a_note_and_no_damage(model, tmp_path):
+    silent = np.zeros(96_000, np.float32)
+    path = write_media(tmp_path / "x.mp4", face_takes(24), frames_per_second=RATE, sound=silent)
+    result = model.predict(path)
+    assert result.complete
+    assert "its audio is silent" in result.notes
+
+
+def read_picture(path: Path) -> np.ndarray:
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def test_a_picture_that_is_damaged_or_not_for_this_network_is_one_line(model, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(UserError, match=r"x\.png: is a picture that cannot be decoded"):
+        model.predict(tmp_path / "x.png")
+
+
+def test_a_script_without_a_guard_predicts(run, film, tmp_path):
+    script = (
+        "import sys\nfrom jax_avemo import load\n"
+        "print(len(load(sys.argv[1]).predict(sys.argv[2]).windows))\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", run, film],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"PYTHONPATH": str(Path(predict.__file__).parents[2])},
+    )
+    assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 @pytest.mark.parametrize("most", [1, 16])

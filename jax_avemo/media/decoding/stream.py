@@ -55,6 +55,8 @@ class MediaStream:
     """Seconds, as the packets' time stamps have it."""
     note: str
     """What is wrong with the file although it can be read; "" = nothing."""
+    whole: bool = True
+    """False: it ends before its header says."""
 
 
 def stream_media(
@@ -85,6 +87,7 @@ def stream_media(
     path = Path(path)
     span = Span(path, 0.0, None, max_seconds)
     notes = []
+    whole = True
     with opened(path) as container:
         film = video_stream(container) if video else None
         heard = heard_stream(container, path, audio_track) if audio else None
@@ -101,6 +104,7 @@ def stream_media(
             check_whole(container, streams, reached, span)
         except MediaError as error:
             notes.append(error.reason)
+            whole = False
         picture_end = reached[film.index] if film is not None else 0.0
         index = -1 if heard is None else heard.index
     if levels is not None and levels.silent:
@@ -117,6 +121,7 @@ def stream_media(
         has_audio=levels is not None,
         duration=max(reached.values()),
         note="; ".join(notes),
+        whole=whole,
     )
 
 

@@ -287,8 +287,8 @@ def spans(
 ) -> list[tuple[float, float, list[WindowPrediction]]]:
     """The film cut where the nearest window changes: start, end, and what is said there.
 
-    Windows overlap within a shot; a moment belongs to the one whose middle is nearest. Where they do
-    not, as at a hard cut, it is theirs up to where they meet.
+    Windows overlap within a shot; a moment belongs to the one whose middle is nearest. At a hard
+    cut, where they do not, each reaches to where they meet.
     """
     by_time: dict[tuple[float, float], list[WindowPrediction]] = {}
     for window in windows:

@@ -66,6 +66,7 @@ CORPORA = (
     "ravdess_song",
     "enterface05",
     "crema_d",
+    "emodb",
     "folder",
     "manifest",
 )

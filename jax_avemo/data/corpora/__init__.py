@@ -1,13 +1,15 @@
-"""Which corpora can be read: name -> reader of a source (a folder, or a zip)."""
+"""Corpora that can be read: name -> reader of a source (a folder, or a zip)."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
 
 from jax_avemo.data.corpora.crema_d import scan_crema_d
+from jax_avemo.data.corpora.emodb import scan_emodb
 from jax_avemo.data.corpora.enterface05 import scan_enterface05
 from jax_avemo.data.corpora.folder import scan_folder
 from jax_avemo.data.corpora.manifest import scan_manifest
+from jax_avemo.data.corpora.names import one_spelling
 from jax_avemo.data.corpora.ravdess import scan_ravdess
 from jax_avemo.data.corpora.scan import Scan, compare, with_notes
 from jax_avemo.runtime.errors import UserError
@@ -18,6 +20,7 @@ READERS: dict[str, Callable[[Path], Scan]] = {
     "demo": functools.partial(scan_ravdess, whole=False),
     "enterface05": scan_enterface05,
     "crema_d": scan_crema_d,
+    "emodb": scan_emodb,
     "folder": scan_folder,
     "manifest": scan_manifest,
 }
@@ -26,9 +29,11 @@ READERS: dict[str, Callable[[Path], Scan]] = {
 def scan_corpus(corpus: str, source: Path) -> Scan:
     """What the reader of `corpus` finds at `source`, compared with the published corpus.
 
+    Subjects that differ only in letter case are one.
+
     Raises UserError for an unknown corpus and when there is no take.
     """
     if corpus not in READERS:
         raise UserError(f"no corpus {corpus!r}: known are {', '.join(sorted(READERS))}")
-    scan = READERS[corpus](source)
+    scan = one_spelling(READERS[corpus](source))
     return with_notes(scan, compare(scan))

@@ -1,4 +1,4 @@
-"""Which files of CREMA-D are takes, and who its actors are.
+"""Takes of CREMA-D, and who its actors are.
 
 Cao et al. 2014: 91 actors say twelve sentences in six emotions, 7,442 takes.
 """
@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from jax_avemo.data.corpora.names import take_labels
 from jax_avemo.data.corpora.scan import (
-    SOUND_SUFFIXES,
+    AUDIO_SUFFIXES,
     VIDEO_SUFFIXES,
     Facts,
     Found,
@@ -22,7 +23,7 @@ from jax_avemo.data.corpora.scan import (
 )
 from jax_avemo.media.decoding.archives import read_small
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.schema import Labels, Recording
+from jax_avemo.schema import Recording
 
 _EMOTIONS = {
     "ANG": "anger",
@@ -48,7 +49,7 @@ _LAYOUT = (
 
 
 def scan_crema_d(source: Path) -> Scan:
-    """Every take; of the same take the video is read, or the sound where there is no other.
+    """Every take; of the same take the video is read, or the audio where there is no other.
 
     The sex comes from VideoDemographics.csv: actors' numbers say nothing of it. Four takes known to
     be faulty are left out. Raises UserError when there is no take.
@@ -62,7 +63,7 @@ def scan_crema_d(source: Path) -> Scan:
     for key, path in found.files:
         is_video = path.suffix.lower() in VIDEO_SUFFIXES
         match = _NAME.fullmatch(path.stem.upper())
-        if not is_video and path.suffix.lower() not in SOUND_SUFFIXES:
+        if not is_video and path.suffix.lower() not in AUDIO_SUFFIXES:
             continue
         if match is None:
             skipped["files whose names are not CREMA-D's"] += 1
@@ -71,7 +72,7 @@ def scan_crema_d(source: Path) -> Scan:
         if take in _FAULTY:
             faulty.add(take)
             continue
-        labels = Labels(
+        labels = take_labels(
             key=key,
             emotion=_EMOTIONS[emotion],
             subject=actor,
@@ -88,7 +89,7 @@ def scan_crema_d(source: Path) -> Scan:
     return Scan(
         tuple(recordings),
         tuple(_EMOTIONS.values()),
-        (*notes, *skipped_notes(skipped), *repeated),
+        (*notes, *skipped_notes(found, skipped), *repeated),
         refused=found.refused,
         synthetic=found.synthetic,
         facts=_FACTS,

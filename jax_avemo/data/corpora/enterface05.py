@@ -1,4 +1,4 @@
-"""Which files of eNTERFACE'05 are takes: its folders say so, its file names are checked.
+"""Takes of eNTERFACE'05: its folders say so, its file names are checked.
 
 Martin, Kotsia, Macq & Pitas 2006: 44 subjects say five sentences in each of six emotions.
 """
@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from jax_avemo.data.corpora.names import take_labels
 from jax_avemo.data.corpora.scan import (
     VIDEO_SUFFIXES,
     Facts,
@@ -16,7 +17,7 @@ from jax_avemo.data.corpora.scan import (
     one_of_each,
     skipped_notes,
 )
-from jax_avemo.schema import Labels, Recording
+from jax_avemo.schema import Recording
 
 _CODES = {
     "an": "anger",
@@ -65,7 +66,7 @@ def scan_enterface05(source: Path) -> Scan:
             continue
         subject, sentence = int(match[1]), int(match[3] or 0)
         emotion = match[2].lower()
-        labels = Labels(
+        labels = take_labels(
             key=key,
             emotion=emotion,
             subject=f"{subject:02d}",
@@ -88,7 +89,7 @@ def scan_enterface05(source: Path) -> Scan:
     long_sessions, repeated_sessions = one_of_each(sessions)
     kept = [recording.labels.key for recording in (*recordings, *long_sessions)]
     disagreements = tuple(f"{key}: {'; '.join(said[key])}" for key in sorted(kept) if said[key])
-    notes = skipped_notes(skipped) + repeated + repeated_sessions
+    notes = skipped_notes(found, skipped) + repeated + repeated_sessions
     if odd := sorted(set(oddly_spelled) & set(kept)):
         notes.append(f"{len(odd)} file names are spelled otherwise than s1_an_1, as {odd[0]}")
     return Scan(

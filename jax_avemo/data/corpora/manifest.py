@@ -1,17 +1,17 @@
-"""Which recordings a table lists: a CSV file with a line for each take."""
+"""Takes of a table: a CSV file with a line for each."""
 
-import csv
-import io
 import math
 import os
 import posixpath
 import unicodedata
 from pathlib import Path
 
+from jax_avemo.data.corpora.names import plain_name, take_labels
 from jax_avemo.data.corpora.scan import Scan, is_synthetic, order_emotions
-from jax_avemo.media.decoding.archives import locate, read_small
+from jax_avemo.data.corpora.table import checked_cells, read_rows
+from jax_avemo.media.decoding.archives import locate
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.schema import Labels, Recording
+from jax_avemo.schema import Recording
 
 MANIFEST_NAME = "manifest.csv"
 _NEEDED = ("path", "emotion", "subject")
@@ -25,67 +25,57 @@ def scan_manifest(source: Path) -> Scan:
     The first line names the columns, in any order and letter case: path (absolute or from the CSV's
     folder; it may lead into a zip), emotion, subject, and optionally start and end (seconds), sex
     (female or male), content (the same words have the same), intensity, take. Comma, semicolon or
-    tab between; UTF-8. A mistake is a UserError with its line; a missing file is a reject.
+    tab between, or what a line "sep=;" above says; UTF-8, or UTF-16 with its mark. A bad line and a
+    missing file are rejects; a table without its columns or without a take is a UserError.
     """
     table = source / MANIFEST_NAME if source.is_dir() else source
     if not table.is_file():
         raise UserError(f"{table} does not exist: give a CSV file with path, emotion and subject")
-    rows, others = _read_rows(table)
+    rows = read_rows(table)
+    names = [name.strip().casefold() for name in next(rows, (0, None))[1] or ()]
+    if missing := [name for name in _NEEDED if name not in names]:
+        raise UserError(f"{table} has no column {', '.join(missing)}; its first line names them")
     recordings: dict[str, Recording] = {}
-    for where, row in rows:
-        recording = _recording(row, table.parent, where)
-        if recordings.setdefault(recording.labels.key, recording) is not recording:
-            raise UserError(f"{where}: {recording.labels.key} is listed twice")
+    refused = []
+    for line, cells in rows:
+        try:
+            row = dict(zip(names, map(str.strip, checked_cells(cells)), strict=False))
+            recording = _recording(row, table.parent)
+            if recordings.setdefault(recording.labels.key, recording) is not recording:
+                raise UserError(f"{recording.labels.key} is listed twice")
+        except UserError as error:
+            refused.append((f"{table.name} line {line}", str(error)))
     if not recordings:
-        raise UserError(f"{table} lists no take: expected is a line for each below the names")
+        why = "".join(f" ({where}: {reason})" for where, reason in refused[:1])
+        raise UserError(f"{table} lists no take{why}: expected is a line for each below the names")
     ordered = sorted(recordings.values(), key=lambda recording: recording.labels.key)
+    others = [name for name in names if name and name not in _KNOWN]
     return Scan(
         tuple(ordered),
         order_emotions(ordered),
         (f"columns that are not read: {', '.join(others)}",) if others else (),
+        refused=tuple(refused),
         synthetic=any(is_synthetic(path) for path in {item.path.parent for item in ordered}),
     )
 
 
-def _read_rows(table: Path) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
-    """(which line, column -> text) of every line that is not empty, and the unknown columns."""
-    try:
-        text = read_small(table, limit=256 << 20).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{table} is not UTF-8: save it as 'CSV UTF-8'") from error
-    heading = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=heading.count))
-    try:
-        names = [name.strip().casefold() for name in next(reader, [])]
-        if missing := [name for name in _NEEDED if name not in names]:
-            raise UserError(f"{table} has no column {', '.join(missing)}; line 1 names them")
-        rows = [
-            (f"{table} line {reader.line_num}", dict(zip(names, map(str.strip, row), strict=False)))
-            for row in reader
-            if any(map(str.strip, row))
-        ]
-    except csv.Error as error:
-        raise UserError(f"{table} line {reader.line_num}: {error}") from error
-    return rows, [name for name in names if name and name not in _KNOWN]
-
-
-def _recording(row: dict[str, str], folder: Path, where: str) -> Recording:
-    if missing := [name for name in _NEEDED if not row.get(name)]:
-        raise UserError(f"{where}: no {', '.join(missing)}")
-    start, end = _seconds(row, "start", where) or 0.0, _seconds(row, "end", where)
+def _recording(row: dict[str, str], folder: Path) -> Recording:
+    if missing := [name for name in _NEEDED if not plain_name(row.get(name, ""))]:
+        raise UserError(f"no {', '.join(missing)}")
+    start, end = _seconds(row, "start") or 0.0, _seconds(row, "end")
     if end is not None and end <= start:
-        raise UserError(f"{where}: end {end:g} is not after start {start:g}")
+        raise UserError(f"end {end:g} is not after start {start:g}")
     sex = row.get("sex", "").casefold()
     if sex not in _SEXES:
-        raise UserError(f"{where}: sex is {row['sex']!r}, not female or male (or empty)")
+        raise UserError(f"sex is {row['sex']!r}, not female or male (or empty)")
     key = row["path"]
     if posixpath.normpath(key.replace("\\", "/")).split("/")[0] == "..":
-        raise UserError(f"{where}: {key} leads out of {folder}; write it absolute if meant")
+        raise UserError(f"{key} leads out of {folder}; write it absolute if meant")
     if start or end is not None:
         key += f"#{start:.10g}-" + ("" if end is None else f"{end:.10g}")
-    labels = Labels(
+    labels = take_labels(
         key=key,
-        emotion=row["emotion"].casefold(),
+        emotion=row["emotion"],
         subject=row["subject"],
         sex=_SEXES[sex],
         statement=row.get("content", ""),
@@ -95,7 +85,7 @@ def _recording(row: dict[str, str], folder: Path, where: str) -> Recording:
     return Recording(labels, _find(folder, row["path"]), start, end)
 
 
-def _seconds(row: dict[str, str], name: str, where: str) -> float | None:
+def _seconds(row: dict[str, str], name: str) -> float | None:
     text = row.get(name, "")
     if not text:
         return None
@@ -104,7 +94,7 @@ def _seconds(row: dict[str, str], name: str, where: str) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise UserError(f"{where}: {name} is {text!r}, not seconds")
+        raise UserError(f"{name} is {text!r}, not seconds")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Which files of RAVDESS are takes, and what their names say.
+"""Takes of RAVDESS, and what their names say.
 
 Livingstone & Russo 2018 (Zenodo 1188976): 24 actors speak 60 takes and sing 44 (18 does not sing).
 """
@@ -7,8 +7,9 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from jax_avemo.data.corpora.names import take_labels
 from jax_avemo.data.corpora.scan import (
-    SOUND_SUFFIXES,
+    AUDIO_SUFFIXES,
     VIDEO_SUFFIXES,
     Facts,
     Scan,
@@ -17,7 +18,7 @@ from jax_avemo.data.corpora.scan import (
     one_of_each,
     skipped_notes,
 )
-from jax_avemo.schema import RAVDESS_EMOTIONS, Labels, Recording
+from jax_avemo.schema import RAVDESS_EMOTIONS, Recording
 
 _NAME = re.compile(r"(\d\d)-((\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d))\.\w+", re.ASCII)
 _AUDIO_VIDEO, _VIDEO_ONLY, _AUDIO_ONLY = "01", "02", "03"
@@ -40,9 +41,9 @@ _LAYOUT = (
 def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -> Scan:
     """The takes of a `channel` ("speech" or "song"), whatever folders or zips they lie in.
 
-    A take is its file with picture and sound (01). Its silent twin (02) is the same take: counting
-    both puts it on both sides of a split. Without 01 the twin is joined with the sound file (03);
-    a lone 02 or 03 is a take without sound or picture. `whole`: compare with the published corpus.
+    A take is its file with video and audio (01). Its silent twin (02) is the same take: counting
+    both puts it on both sides of a split. Without 01 the twin is joined with the audio file (03);
+    a lone 02 or 03 is a take without audio or video. `whole`: compare with the published corpus.
     """
     emotions = RAVDESS_EMOTIONS if channel == "speech" else _SUNG
     found = find_files(source)
@@ -64,12 +65,12 @@ def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -
             or not 1 <= int(emotion) <= len(emotions)
         ):
             skipped["files whose modality, channel or emotion is none of RAVDESS's"] += 1
-        elif suffix not in VIDEO_SUFFIXES | SOUND_SUFFIXES or (
-            modality != _AUDIO_ONLY and suffix in SOUND_SUFFIXES
+        elif suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES or (
+            modality != _AUDIO_ONLY and suffix in AUDIO_SUFFIXES
         ):
             skipped[f"files of modality {modality} of another type"] += 1
         else:
-            labels = Labels(
+            labels = take_labels(
                 key=key,
                 emotion=emotions[int(emotion) - 1],
                 subject=actor,
@@ -86,7 +87,7 @@ def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -
     return Scan(
         recordings,
         emotions,
-        (*skipped_notes(skipped), *repeated, *joined),
+        (*skipped_notes(found, skipped), *repeated, *joined),
         refused=found.refused,
         synthetic=found.synthetic,
         facts=_FACTS[channel] if whole else None,
@@ -103,12 +104,12 @@ def _join(files: list[Recording]) -> tuple[tuple[Recording, ...], list[str]]:
     for of in modalities.values():
         if _AUDIO_VIDEO in of:
             recordings.append(of[_AUDIO_VIDEO])
-            for other, what in ((_VIDEO_ONLY, "without sound"), (_AUDIO_ONLY, "of sound alone")):
+            for other, what in ((_VIDEO_ONLY, "without audio"), (_AUDIO_ONLY, "of audio alone")):
                 told[f"skipped {{}} files {what} (modality {other}, the same takes)"] += other in of
         elif len(of) == 2:
             seen, heard = of[_VIDEO_ONLY], of[_AUDIO_ONLY]
             recordings.append(Recording(seen.labels, seen.path, sound=heard.path))
-            told["joined {} silent videos (modality 02) with their sound (03)"] += 1
+            told["joined {} silent videos (modality 02) with their audio (03)"] += 1
         elif _VIDEO_ONLY in of:
             file = of[_VIDEO_ONLY]
             recordings.append(Recording(file.labels, file.path, has_audio=False))

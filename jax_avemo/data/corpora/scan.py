@@ -1,8 +1,9 @@
-"""What a reader of a corpus is given and returns: the files of a source, and its takes."""
+"""Input and result of a corpus reader: the files of a source, and its takes."""
 
 import dataclasses
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from jax_avemo.media.decoding.archives import (
     ARCHIVE_SUFFIX,
     ArchiveError,
+    Listing,
     list_archive,
     locate,
     read_small,
@@ -18,8 +20,13 @@ from jax_avemo.media.decoding.archives import (
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import RAVDESS_EMOTIONS, Recording
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".flv"})
-SOUND_SUFFIXES = frozenset({".wav", ".m4a"})
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".flv"),
+        *(".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts", ".wmv", ".asf"),
+    )
+)
+AUDIO_SUFFIXES = frozenset((".wav", ".m4a", ".mp3", ".ogg", ".oga", ".opus", ".flac", ".wma"))
 DEMO_MARKS = ("corpus.json", "unfinished.json")
 """What the demo corpus leaves in its folder; both have a `generator_version`."""
 
@@ -52,7 +59,7 @@ class Scan:
     disagreements: tuple[str, ...] = ()
     """Takes whose folder and file name say different things; the folder is believed."""
     refused: tuple[tuple[str, str], ...] = ()
-    """(key, reason) of archives and of entries in them that are not read."""
+    """(key, reason) of what cannot be read: archives and entries in them, names, lines."""
     synthetic: bool = False
     """Whether the demo made these files, whatever corpus they are read as."""
     facts: Facts | None = None
@@ -67,24 +74,31 @@ class Found:
     of a take that is there twice the unpacked file comes first."""
     refused: tuple[tuple[str, str], ...]
     synthetic: bool
+    notes: tuple[str, ...] = ()
+    """What was passed over, and how names of unknown encoding were read."""
 
 
 def find_files(source: Path) -> Found:
     """Every file of a folder and of the zips in it, or of a zip; hidden ones are left out.
 
-    Links to folders are followed, each real folder once. Raises UserError when `source` is neither
-    a folder nor a zip.
+    Links to folders are followed, each real folder once. A zip's file that lies unpacked beside the
+    zip counts once. Raises UserError when `source` is neither a folder nor a zip.
     """
     if source.is_file() and source.suffix.lower() == ARCHIVE_SUFFIX:
         listing = list_archive(source)
         files = [(key, source / key) for key in sorted(listing.entries)]
-        return Found(tuple(files), listing.refused, is_synthetic(source, files))
+        notes = _encoding_notes(source.name, listing)
+        return Found(tuple(files), listing.refused, is_synthetic(source, files), notes)
     if not source.is_dir():
         what = "is neither a folder nor a zip" if source.exists() else "does not exist"
         raise UserError(f"{source} {what}: give the folder that holds the recordings")
-    plain = sorted(_walk(source))
+    walked = sorted(_walk(source))
+    plain = [(key, path) for key, path in walked if _shown(key) == key]
+    misnamed = [_shown(key) for key, _ in walked if _shown(key) != key]
+    refused = [(name, "has a name that is not UTF-8: rename it") for name in misnamed]
+    unpacked = {unicodedata.normalize("NFC", key): path for key, path in plain}
     packed: list[tuple[str, Path]] = []
-    refused: list[tuple[str, str]] = []
+    notes: tuple[str, ...] = ()
     for key, path in plain:
         if path.suffix.lower() == ARCHIVE_SUFFIX and path.is_file():
             try:
@@ -93,10 +107,38 @@ def find_files(source: Path) -> Found:
                 reason = error.reason if isinstance(error, ArchiveError) else str(error.strerror)
                 refused.append((key, reason))
                 continue
-            packed += ((f"{key}/{name}", path / name) for name in sorted(listing.entries))
+            names = sorted(listing.entries)
+            new = [name for name in names if not _is_unpacked(unpacked, key, name, listing)]
+            packed += ((f"{key}/{name}", path / name) for name in new)
             refused += ((f"{key}/{name}", reason) for name, reason in listing.refused)
+            notes += _encoding_notes(key, listing)
+            if repeated := len(names) - len(new):
+                notes += (f"skipped {repeated} files of {key} that lie unpacked beside it",)
     files = [(key, path) for key, path in plain if path.suffix.lower() != ARCHIVE_SUFFIX]
-    return Found((*files, *packed), tuple(refused), is_synthetic(source, [*files, *packed]))
+    synthetic = is_synthetic(source, [*files, *packed])
+    return Found((*files, *packed), tuple(refused), synthetic, notes)
+
+
+def _shown(key: str) -> str:
+    """A path with the bytes that are no UTF-8 written out."""
+    return key.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _is_unpacked(plain: Mapping[str, Path], archive: str, name: str, listing: Listing) -> bool:
+    """Whether a file of this name and size lies where the archive would have been unpacked."""
+    folder = archive[: archive.rfind("/") + 1]
+    size = listing.entries[name].file_size
+    places = [f"{folder}{name}", f"{archive[: -len(ARCHIVE_SUFFIX)]}/{name}"]
+    found = [plain.get(unicodedata.normalize("NFC", place)) for place in places]
+    return any(path and path.is_file() and path.stat().st_size == size for path in found)
+
+
+def _encoding_notes(archive: str, listing: Listing) -> tuple[str, ...]:
+    if not listing.guessed_encoding:
+        return ()
+    return (
+        f"{archive} does not say how its names are encoded: read as {listing.guessed_encoding}",
+    )
 
 
 def _walk(source: Path) -> Iterable[tuple[str, Path]]:
@@ -112,10 +154,7 @@ def _walk(source: Path) -> Iterable[tuple[str, Path]]:
         for name in names:
             if not name.startswith("."):
                 path = Path(folder, name)
-                key = path.relative_to(source).as_posix()
-                if not key.isprintable() and any("\ud800" <= c <= "\udfff" for c in key):
-                    raise UserError(f"the name of {path} is not UTF-8: rename it")
-                yield key, path
+                yield path.relative_to(source).as_posix(), path
 
 
 def is_synthetic(folder: Path, files: Iterable[tuple[str, Path]] = ()) -> bool:
@@ -158,9 +197,9 @@ def order_emotions(recordings: Iterable[Recording]) -> tuple[str, ...]:
     return ordered if len(ordered) == len(names) else tuple(sorted(names))
 
 
-def skipped_notes(skipped: Mapping[str, int]) -> list[str]:
-    """ "skipped 3 files of song" for every kind of file that was left out."""
-    return [f"skipped {count} {what}" for what, count in sorted(skipped.items())]
+def skipped_notes(found: Found, skipped: Mapping[str, int]) -> list[str]:
+    """What `find_files` notes, and "skipped 3 files of song" for each kind that was left out."""
+    return [*found.notes] + [f"skipped {count} {what}" for what, count in sorted(skipped.items())]
 
 
 def nothing_found(
@@ -219,15 +258,15 @@ def _unlike_published(scan: Scan, facts: Facts) -> list[str]:
 def with_modalities(scan: Scan, *, video: bool, audio: bool) -> Scan:
     """The takes that have what is wanted, and no more of them, with a note of the others.
 
-    Raises UserError when none has: the corpus may be here with sound or picture alone.
+    Raises UserError when none has: the corpus may be here with audio or video alone.
     """
     lacking: Counter[str] = Counter()
     usable = []
     for recording in scan.recordings:
         if video and not recording.has_video:
-            lacking["takes have sound alone (--modality audio takes them)"] += 1
+            lacking["takes have audio alone (--modality audio takes them)"] += 1
         elif audio and not recording.has_audio:
-            lacking["takes have no sound (--modality video takes them)"] += 1
+            lacking["takes have no audio (--modality video takes them)"] += 1
         else:
             usable.append(_part(recording, video=video, audio=audio))
     notes = [f"{count} {what}" for what, count in lacking.items()]

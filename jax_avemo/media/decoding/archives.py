@@ -1,4 +1,4 @@
-"""How a file inside a zip is found and unpacked: under limits, and never to a name of its own.
+"""Files inside zips: found and unpacked under limits, and never to a name of their own.
 
 A path may lead into an archive: `corpus.zip/Actor_01/x.mp4`. `list_archive` tells which entries may
 be used, `unpack` writes one of them to a place that the caller chose, so that an entry's name
@@ -24,6 +24,7 @@ _MAX_DIRECTORY_BYTES = 16 << 20
 _MAX_RATIO = 100
 """Films and sound hardly shrink: more than this is a bomb, unless the entry is small."""
 _SMALL_BYTES = 16 << 20
+_UTF8_FLAG = 0x800
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -45,6 +46,8 @@ class Listing:
     """By name with '/', neither leading out of the archive nor hidden; folders are left out."""
     refused: tuple[tuple[str, str], ...]
     """(name, reason) of entries that are not unpacked."""
+    guessed_encoding: str = ""
+    """How names were read that the archive does not mark as UTF-8; "" = there is none but UTF-8."""
 
 
 def list_archive(path: Path) -> Listing:
@@ -141,8 +144,9 @@ def _list(path: Path, size: int, modified_ns: int) -> Listing:
             infos = opened.infolist()
     except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
         raise ArchiveError("is no zip archive that can be read", path) from error
-    for info in infos:
-        name = info.filename.replace("\\", "/")
+    names, guessed = _decoded_names(infos)
+    for info, decoded in zip(infos, names, strict=True):
+        name = decoded.replace("\\", "/")
         reason = _refusal(info, name)
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if reason is None and info.is_dir():
@@ -157,7 +161,54 @@ def _list(path: Path, size: int, modified_ns: int) -> Listing:
             entries[name] = info
         else:
             refused.append((name.encode(errors="replace").decode(), reason))
-    return Listing(entries, tuple(refused))
+    return Listing(entries, tuple(refused), guessed)
+
+
+def _decoded_names(infos: list[zipfile.ZipInfo]) -> tuple[list[str], str]:
+    """Names as they were meant, and the encoding they were read by where it is a guess.
+
+    Without the mark of UTF-8, zipfile reads code page 437, as the format says. Many systems write
+    UTF-8 all the same, or the code page of their country; told by what all the names can be.
+    """
+    raw: list[bytes | None] = []
+    for info in infos:
+        unmarked = not info.flag_bits & _UTF8_FLAG and not info.filename.isascii()
+        try:
+            raw.append(info.filename.encode("cp437") if unmarked else None)
+        except UnicodeEncodeError:  # told by an extra field, which newer versions of zipfile read
+            raw.append(None)
+    unknown = b"/".join(name for name in raw if name is not None)
+    encoding = "cp437"
+    if _can_be_utf8(unknown):
+        encoding = "utf-8"
+    elif _can_be_chinese(unknown):
+        encoding = "gbk"
+    names = [
+        info.filename if name is None else name.decode(encoding)
+        for info, name in zip(infos, raw, strict=True)
+    ]
+    return names, encoding if unknown and encoding != "utf-8" else ""
+
+
+def _can_be_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _can_be_chinese(data: bytes) -> bool:
+    """Whether bytes are GBK of which half of the characters are among the common 6,763 (GB 2312).
+
+    A letter with an accent in front of a plain one, in code page 437, is a rare character at most.
+    """
+    try:
+        letters = [letter for letter in data.decode("gbk") if not letter.isascii()]
+    except UnicodeDecodeError:
+        return False
+    common = sum(bool(letter.encode("gb2312", errors="ignore")) for letter in letters)
+    return 2 * common >= len(letters)
 
 
 def _refusal(info: zipfile.ZipInfo, name: str) -> str | None:

@@ -168,4 +168,4 @@ def test_zip_and_tree_side_by_side_count_once(tmp_path, media):
     pack(tmp_path / "a.zip", {name: media["enterface.avi"]})
     scan = READERS["enterface05"](tmp_path)
     assert [recording.labels.key for recording in scan.recordings] == [name]
-    assert scan.notes == (f"skipped 1 files that repeat a take, as a.zip/{name} (is {name})",)
+    assert scan.notes == ("skipped 1 files of a.zip that lie unpacked beside it",)

@@ -67,21 +67,38 @@ def test_accents_are_found_however_they_are_spelled(tmp_path, listed, stored):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\npath;emotion;subject\n{0};joy;Zoë\n",
+        '"sep=;"\r\npath;emotion;subject\r\n{0};joy;Zoë\r\n',
+        "\n\n;;;\n\npath;emotion;subject;\n{0};joy;Zoë;\n;;;\n",
+        "path,emotion,subject\r{0},joy,Zoë\r",
+        'path,emotion,subject,content\n{0},joy,Zoë,"two\nlines, one cell"\n',
+        '"path","emotion","subject"\n"{0}","joy","Zoë"\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_as_excel_writes_it(tmp_path, text, encoding):
+    """A line that names the delimiter, lines that are empty, CR alone at the ends, marks."""
+    lay(tmp_path, {"a.mp4": b""})
+    table(tmp_path, text.format("a.mp4"), encoding=encoding)
+    scan = READERS["manifest"](tmp_path)
+    assert [(r.labels.key, r.labels.emotion, r.labels.subject) for r in scan.recordings] == [
+        ("a.mp4", "joy", "Zoë")
+    ]
+    assert (scan.refused, scan.notes) == ((), ())
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "has no column path, emotion, subject"),
-        ("path,emotion\nx,y\n", "has no column subject; line 1"),
+        ("path,emotion\nx,y\n", "has no column subject; its first line"),
         ("path,emotion,subject\n", "lists no take"),
-        ("path,emotion,subject\nx.mp4,,a\n", "line 2: no emotion"),
-        ("path,emotion,subject\nx.mp4\n", "line 2: no emotion, subject"),
-        ("path,emotion,subject,start,end\nx,y,z,2,1\n", "line 2: end 1 is not after start 2"),
-        ("path,emotion,subject,start\nx,y,z,1:20\n", "line 2: start is '1:20', not seconds"),
-        ("path,emotion,subject,end\nx,y,z,nan\n", "line 2: end is 'nan', not seconds"),
-        ("path,emotion,subject,sex\nx,y,z,2\n", "sex is '2', not female or male"),
-        ("path,emotion,subject\nx,y,z\nx,y,z\n", "line 3: x is listed twice"),
+        ("path,emotion,subject\n\n x,,a\n", "lists no take (manifest.csv line 3: no emotion)"),
     ],
 )
-def test_a_mistake_names_its_line(tmp_path, text, says):
+def test_a_table_without_columns_or_takes_is_refused(tmp_path, text, says):
     path = table(tmp_path, text)
     with pytest.raises(UserError) as caught:
         READERS["manifest"](path)
@@ -89,8 +106,37 @@ def test_a_mistake_names_its_line(tmp_path, text, says):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"x.mp4,,a", "no emotion"),
+        (b"x.mp4", "no emotion, subject"),
+        ("x.mp4,joy,\u200b".encode(), "no subject"),
+        (b"x,y,z,2,1", "end 1 is not after start 2"),
+        (b"x,y,z,1:20", "start is '1:20', not seconds"),
+        (b"x,y,z,,nan", "end is 'nan', not seconds"),
+        (b"x,y,z,,,2", "sex is '2', not female or male (or empty)"),
+        (b"good.mp4,y,z", "good.mp4 is listed twice"),
+        (b"../x.mp4,y,z", "../x.mp4 leads out of "),
+        (b"caf\xe9.mp4,y,z", "is not UTF-8: save it as 'CSV UTF-8'"),
+        (b"a\0b.mp4,y,z", "has a NUL character"),
+        (b'"x.mp4,y,z', "a quote is not closed, or closed inside of a cell"),
+        (b'"x".mp4,y,z', "a quote is not closed, or closed inside of a cell"),
+    ],
+)
+def test_a_bad_line_is_listed_and_the_rest_goes_on(tmp_path, line, says):
+    path = tmp_path / "takes.csv"
+    rows = [b"path,emotion,subject,start,end,sex", b"good.mp4,y,z", line, b"last.mp4,y,z", b""]
+    path.write_bytes(b"\n".join(rows))
+    scan = READERS["manifest"](path)
+    assert [recording.labels.key for recording in scan.recordings] == ["good.mp4", "last.mp4"]
+    ((where, reason),) = scan.refused
+    assert where == "takes.csv line 3"
+    assert reason.startswith(says)
+
+
 def test_other_encodings_and_missing_tables_are_said(tmp_path):
-    with pytest.raises(UserError, match="is not UTF-8: save it as"):
+    with pytest.raises(UserError, match="line 2: is not UTF-8: save it as"):
         READERS["manifest"](table(tmp_path, "path,emotion,subject\né,b,c", encoding="latin-1"))
     with pytest.raises(UserError, match=r"gone.csv does not exist"):
         READERS["folder"](tmp_path / "gone.csv")

@@ -50,8 +50,8 @@ def test_the_whole_corpus_has_1440_takes_though_its_archives_have_more(tmp_path)
     assert scan.emotions == RAVDESS_EMOTIONS
     assert scan.notes == (
         "skipped 1 files of song (channel 02)",
-        "skipped 1440 files without sound (modality 02, the same takes)",
-        "skipped 1 files of sound alone (modality 03, the same takes)",
+        "skipped 1440 files without audio (modality 02, the same takes)",
+        "skipped 1 files of audio alone (modality 03, the same takes)",
     )
 
 

@@ -71,11 +71,11 @@ def test_every_quirk_is_reported_once(prepared):
         "skipped 1 files of song (channel 02)",
         "skipped 1 files that repeat a take, as Video_Speech_Actor_01.zip/Actor_01/"
         "01-01-03-01-01-01-01.mp4 (is ACTOR01/01-01-03-01-01-01-01.MP4)",
-        "skipped 2 files without sound (modality 02, the same takes)",
-        "skipped 1 files of sound alone (modality 03, the same takes)",
-        "joined 2 silent videos (modality 02) with their sound (03)",
-        "1 takes have no sound (--modality video takes them)",
-        "1 takes have sound alone (--modality audio takes them)",
+        "skipped 2 files without audio (modality 02, the same takes)",
+        "skipped 1 files of audio alone (modality 03, the same takes)",
+        "joined 2 silent videos (modality 02) with their audio (03)",
+        "1 takes have no audio (--modality video takes them)",
+        "1 takes have audio alone (--modality audio takes them)",
     ):
         assert notes.count(told) == 1, (told, notes)
     assert any(note.startswith("warning: takes are not as published: 01 has 2") for note in notes)
@@ -127,7 +127,7 @@ def test_sound_alone_is_all_that_is_kept_for_the_ear(tmp_path, media):
         source / "Audio_Speech_Actors_01-24.zip",
         {f"Actor_0{a}/03-01-03-01-01-01-0{a}.wav": media["ravdess.wav"] for a in (1, 2)},
     )
-    with pytest.raises(UserError, match="2 takes have sound alone"):
+    with pytest.raises(UserError, match="2 takes have audio alone"):
         prepare("ravdess", source, tmp_path / "clips", OPTIONS)
     lay(source, {"01-01-05-01-01-01-01.mp4": blank.read_bytes()})
     lay(source, {"Actor_02/02-01-03-01-01-01-02.mp4": b"no film, and not opened"})

@@ -140,3 +140,41 @@ def test_a_path_into_an_archive_is_found_and_has_a_state(tmp_path):
     assert (size, checksum) == (3, zlib.crc32(b"abc"))
     with pytest.raises(FileNotFoundError):
         file_state(archive / "other.mp4")
+
+
+def named(path: Path, *names: bytes) -> Path:
+    """A zip whose entries' names are these bytes, not marked as UTF-8."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, letter in zip(names, "abcde", strict=False):
+            archive.writestr(letter * len(name), b"data")
+    data = path.read_bytes()
+    for name, letter in zip(names, "abcde", strict=False):
+        data = data.replace(letter.encode() * len(name), name)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"), [("utf-8", ""), ("cp437", "cp437"), ("gbk", "gbk"), ("ascii", "")]
+)
+def test_names_are_read_in_the_encoding_they_were_written_in(tmp_path, encoding, told):
+    names = {
+        "utf-8": ["happy/Zo\u00eb/a.mp4", "happy/安娜/b.mp4", "happy/x/c.mp4"],
+        "cp437": ["happy/Zo\u00eb/a.mp4", "happy/M\u00fcller/b.mp4", "happy/J\u00fcrgen/c.mp4"],
+        "gbk": ["高兴/安娜/a.mp4", "高兴/王喆/b.mp4", "happy/x/c.mp4"],
+        "ascii": ["happy/Zoe/a.mp4", "happy/Mueller/b.mp4"],
+    }[encoding]
+    archive = named(tmp_path / "a.zip", *(name.encode(encoding) for name in names))
+    listing = list_archive(archive)
+    assert (sorted(listing.entries), listing.refused) == (sorted(names), ())
+    assert listing.guessed_encoding == told
+    for name in names:
+        unpack(archive / name, tmp_path / "target")
+        assert (tmp_path / "target").read_bytes() == b"data"
+
+
+def test_a_name_that_leads_out_is_refused_in_any_encoding(tmp_path):
+    archive = named(tmp_path / "a.zip", "../安娜/a.mp4".encode("gbk"), "安娜/b.mp4".encode("gbk"))
+    listing = list_archive(archive)
+    assert list(listing.entries) == ["安娜/b.mp4"]
+    assert listing.refused == (("../安娜/a.mp4", "has a name that leads out of its archive"),)

@@ -87,8 +87,8 @@ def find_files(source: Path) -> Found:
     if source.is_file() and source.suffix.lower() == ARCHIVE_SUFFIX:
         listing = list_archive(source)
         files = [(key, source / key) for key in sorted(listing.entries)]
-        notes = _encoding_notes(source.name, listing)
-        return Found(tuple(files), listing.refused, is_synthetic(source, files), notes)
+        told = _encoding_notes(source.name, listing)
+        return Found(tuple(files), listing.refused, is_synthetic(source, files), told)
     if not source.is_dir():
         what = "is neither a folder nor a zip" if source.exists() else "does not exist"
         raise UserError(f"{source} {what}: give the folder that holds the recordings")

@@ -104,7 +104,7 @@ def test_the_summary_says_what_is_there(prepared, source):
     assert (prepared / "summary.txt").read_text().startswith("demo (SYNTHETIC): 4 clips of 2")
     clips = read_clips(prepared)
     assert (clips.corpus, clips.synthetic) == ("demo", True)
-    assert summary["notes"] == ["skipped 1 files without sound (modality 02, the same takes)"]
+    assert summary["notes"] == ["skipped 1 files without audio (modality 02, the same takes)"]
     assert summary["face_found_rate"] == 1.0
     assert summary["duration_seconds"]["mean"] == pytest.approx(0.8, abs=0.07)
     assert not (prepared / ".staging").exists()

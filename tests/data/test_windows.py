@@ -202,7 +202,7 @@ def test_video_that_ends_before_the_audio_holds_nothing_up():
     maker = WindowMaker(OPTIONS)
     for tick in range(5):
         maker.add_frame(TimedFrame(tick / 5, face_picture(64)))
-    maker.add_sound(SoundPiece(0, np.full(160_000, 999, np.int16)))
+    maker.add_sound(AudioPiece(0, np.full(160_000, 999, np.int16)))
     assert moments(maker.due(10.0)) == []
     maker.end_video()
     assert len(moments(maker.due(10.0))) == 17

@@ -19,6 +19,8 @@ __all__ = ["__version__", "load"]
 def load(run: "str | Path | None" = None) -> "Model":
     """The best network of a run directory, ready to predict; None = the newest finished run.
 
+    Also a folder that `avemo export --format folder` wrote, or "hub:OWNER/NAME".
+
     See `jax_avemo.inference.predict.Model`. Raises `errors.UserError` when there is none.
     """
     from jax_avemo.inference.predict import load as load_model  # seconds of imports, not before

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jax_avemo.runtime.progress import say
 
-HELP = "write a run as one file for other programs, weights inside"
+HELP = "write a run as one file for other programs, or as a folder to share"
 EXAMPLES = "avemo export runs/decoupled --format onnx --out decoupled.onnx"
 
 
@@ -13,13 +13,21 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of this command."""
     p.add_argument("run", type=Path, help="run directory")
     p.add_argument(
-        "--format", default="stablehlo", choices=("stablehlo", "onnx"), help="of the file"
+        "--format",
+        default="stablehlo",
+        choices=("stablehlo", "onnx", "folder"),
+        help="one file for other programs, or a folder for this one (safetensors, config, card)",
     )
-    p.add_argument("--out", type=Path, metavar="FILE", help="(default: in the run directory)")
+    p.add_argument("--out", type=Path, metavar="PATH", help="(default: in the run directory)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the file and print its path and description."""
+    """Write the file or folder and print where it is."""
+    if args.format == "folder":
+        from jax_avemo.inference.model_folder import write_folder
+
+        print(write_folder(args.run, args.out or args.run / "exported"))
+        return
     from jax_avemo.inference.export import export_run
 
     target = args.out or args.run / f"{args.run.absolute().name}.{args.format}"

@@ -1,4 +1,4 @@
-"""Predictions in a notebook: a table for pandas, a summary as HTML, the timelines as a plot."""
+"""Predictions in a notebook: a summary as HTML, the timelines as a plot."""
 
 from html import escape
 from typing import Any
@@ -9,21 +9,6 @@ from jax_avemo.inference.summary import summarise
 from jax_avemo.inference.timeline import APPARENT, Prediction, timeline_name
 from jax_avemo.palette import colours_of, in_order
 from jax_avemo.runtime.errors import UserError
-
-
-def to_dataframe(prediction: Prediction) -> Any:
-    """A pandas DataFrame, one row a window, columns as in the CSV.
-
-    Raises:
-      UserError: pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise UserError("to_dataframe needs pandas: pip install pandas") from error
-    # Empty cells of the CSV are missing values here.
-    rows = [[None if cell == "" else cell for cell in row] for row in prediction.csv_rows()]
-    return pandas.DataFrame(rows, columns=prediction.csv_header())
 
 
 def to_html(prediction: Prediction) -> str:

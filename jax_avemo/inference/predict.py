@@ -36,6 +36,13 @@ from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.array_checks import check_frames, check_sound
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.live import Live, as_int16
+from jax_avemo.inference.model_folder import (
+    HUB,
+    SharedNetwork,
+    download,
+    is_folder,
+    read_folder,
+)
 from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import ModelFacts, Prediction, WindowPrediction
@@ -55,15 +62,21 @@ _NOTHING = "no face and no sound"
 
 
 def load(run: str | Path | None = None) -> "Model":
-    """The best network of a run directory, ready to predict.
+    """The best network of a run directory, or an exported one, ready to predict.
 
     Args:
-      run: `runs/NAME`; None = the newest finished run below `runs`.
+      run: `runs/NAME`; or a folder that `avemo export --format folder` wrote; or "hub:OWNER/NAME",
+        such a folder on the hub (needs the extra `hub`); None = the newest finished run below
+        `runs`.
 
     Raises:
       UserError: no such run, or nothing finished in it.
     """
     folder = newest_run(Path("runs")) if run is None else Path(run)
+    if str(run).startswith(HUB):
+        folder = download(str(run))
+    if is_folder(folder):
+        return Model(read_folder(folder))
     with _orbax_silenced():
         return Model(load_run(folder))
 
@@ -100,7 +113,7 @@ def newest_run(runs: Path) -> Path:
 class Model:
     """A trained network. Not to be shared by threads, `live` sessions included."""
 
-    def __init__(self, trained: Trained) -> None:
+    def __init__(self, trained: Trained | SharedNetwork) -> None:
         config = trained.config
         temperatures = read_temperatures(trained.run, trained.step)
         self.emotions: tuple[str, ...] = trained.index.emotions

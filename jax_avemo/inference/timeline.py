@@ -239,8 +239,8 @@ class Prediction:
         return to_label_studio(self, media)
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame, one row a window; needs pandas."""
-        from jax_avemo.inference.notebook import to_dataframe
+        """A pandas DataFrame, one row a window; needs the extra `notebook`."""
+        from jax_avemo.inference.dataframe import to_dataframe
 
         return to_dataframe(self)
 

@@ -57,7 +57,7 @@ def test_a_data_frame_has_the_columns_of_the_csv(said, monkeypatch):
     )
     assert dict(zip(made["columns"], made["rows"][3], strict=True))["p_happy"] is None
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(UserError, match="pip install pandas"):
+    with pytest.raises(UserError, match=r"jax_avemo\[notebook\]"):
         said.to_dataframe()
 
 

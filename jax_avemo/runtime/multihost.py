@@ -1,4 +1,4 @@
-"""How several processes are one run: they find each other, tell each other, and stop together."""
+"""Several processes as one run: values from the first, a common stop, an end for all."""
 
 import contextlib
 import itertools
@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 
 # The key-value store of JAX's coordination service has no public name yet; Orbax uses it likewise.
+# The public broadcast is a collective, which can't wait for hours while process 0 makes the clips.
 from jax._src.distributed import global_state
 from jax.experimental import multihost_utils
 
@@ -24,14 +24,13 @@ from jax_avemo.runtime.errors import UserError
 
 T = TypeVar("T")
 JOIN_SECONDS = 300
-SILENCE_SECONDS = 60.0
-"""A process that was not heard of for so long is taken for dead. Every process has a thread that
-tells of itself once a second, whatever the others wait for."""
+HEARTBEAT_SECONDS = 60
+"""A process that JAX's coordination service was not told of for so long is taken for dead."""
 STEPS_BETWEEN_AGREEMENTS = 5
-_BEAT_SECONDS = 1.0
 _END_SECONDS = 600
-_FAREWELL_SECONDS = 20.0
-_FAILED = "avemo/watch/failed"
+_FAREWELL_SECONDS = 5.0
+_POLL_MILLISECONDS = 1000
+_FAILED = "avemo/failed"
 _numbers = itertools.count()
 
 
@@ -63,8 +62,11 @@ def is_first() -> bool:
 def from_first(work: Callable[[], T]) -> T:
     """What process 0's `work` returns (JSON values), on every process; the others wait for it.
 
-    However long the work takes, the others wait: if process 0 fails they are told, if it dies
-    they notice (see `joined`).
+    However long the work takes, the others wait: if a process fails they are told, if one dies
+    JAX ends them (see `joined`).
+
+    Raises:
+      UserError: another process failed meanwhile.
     """
     if count() == 1:
         return work()
@@ -103,11 +105,13 @@ def agreed_signal(came: list[int], step: int) -> int:
 
 @contextlib.contextmanager
 def joined(cluster: Cluster, report: Callable[[BaseException], int | None]) -> Iterator[None]:
-    """Be one process of a run while the block runs; if one fails, all end within a minute.
+    """Be one process of a run while the block runs; if one fails or dies, all end.
 
-    A process that fails tells the others why and ends at once, for at its exit JAX would wait
-    five minutes for the others (measured), who wait for it. They say so and end. One that is
-    killed is missed after `SILENCE_SECONDS`, or at once by whoever shares a computation with it.
+    A process that fails leaves its reason for the others and ends at once, for at its exit JAX
+    would wait five minutes for the others (measured), who wait for it. Those who wait or share a
+    computation by Gloo say the reason and end within seconds. All else is JAX's own detection: a
+    process that was killed is missed after `HEARTBEAT_SECONDS`, process 0 at once, and JAX aborts
+    the others with its own message (exit code 134).
 
     Args:
       cluster: how the others are found.
@@ -120,18 +124,15 @@ def joined(cluster: Cluster, report: Callable[[BaseException], int | None]) -> I
     if not _initialize(cluster):
         yield
         return
-    over = threading.Event()
-    threading.Thread(target=_watch, args=(_client(), over), daemon=True).start()
     # JAX's preemption service, which Orbax wants to be there, caught it: the signal would be
     # swallowed outside the training loop.
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except StoppedTogether:
-        _end(over)
+        _end()
         raise
     except BaseException as error:
-        over.set()  # it need not hear of itself
         explained = _explained(error)
         code = report(explained)
         if code is None:
@@ -139,7 +140,7 @@ def joined(cluster: Cluster, report: Callable[[BaseException], int | None]) -> I
         _leave(code or 1, _said(explained))
     finally:
         signal.signal(signal.SIGTERM, before)
-    _end(over)
+    _end()
 
 
 def _initialize(cluster: Cluster) -> bool:
@@ -153,6 +154,7 @@ def _initialize(cluster: Cluster) -> bool:
             cluster.process_index,
             local_device_ids=None if "JAX_LOCAL_DEVICE_IDS" in os.environ else devices,
             initialization_timeout=JOIN_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=60,
         )
     except ValueError:
@@ -174,50 +176,27 @@ def _client() -> Any:
 def _wait_for(key: str) -> str:
     while True:
         try:
-            return _client().blocking_key_value_get(key, 5000)
+            return _client().blocking_key_value_get(key, _POLL_MILLISECONDS)
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise
+        if reason := _failure():
+            raise UserError(reason)
 
 
-def _watch(client: Any, over: threading.Event) -> None:
-    """Tell of this process, hear of the others; end this process when one of them failed."""
-    heard: dict[str, tuple[str, float]] = {}
-    for beat in itertools.count():
-        if over.wait(_BEAT_SECONDS):
-            return
-        try:
-            client.key_value_set(f"avemo/watch/beat/{index()}", str(beat), allow_overwrite=True)
-            told = dict(client.key_value_dir_get("avemo/watch/"))
-        except jax.errors.JaxRuntimeError as error:
-            _give_up(f"process 0 can't be reached any more: {_line(error)}", over)
-            return
-        now = time.monotonic()
-        for key, value in told.items():
-            if key not in heard or heard[key][0] != value:
-                heard[key] = value, now
-        if _FAILED in told:
-            _give_up(told[_FAILED], over)
-        for key, (_, since) in heard.items():
-            if now - since > SILENCE_SECONDS:
-                number = key.rpartition("/")[2]
-                _give_up(f"process {number} was not heard of for {SILENCE_SECONDS:.0f} s", over)
-
-
-def _give_up(why: str, over: threading.Event) -> None:
-    # The main thread may be about to say it better, if it stands in a computation that broke.
-    if not over.wait(_BEAT_SECONDS):
-        print(f"error: {why}", file=sys.stderr, flush=True)
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 may go now
-            _client().key_value_set(f"avemo/heard/{index()}", "", allow_overwrite=True)
-        os._exit(1)
+def _failure() -> str | None:
+    """Which process failed, and why; None = none."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # no such key
+        return _client().key_value_try_get(_FAILED)
+    return None
 
 
 def _leave(code: int, said: str) -> None:
     """Tell the others and end, without JAX's farewell, which waits for them."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        client = _client()
-        client.key_value_set(_FAILED, f"process {index()} stopped: {said}", allow_overwrite=True)
+    client = _client()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # another failed before: its reason stays
+        client.key_value_set(_FAILED, f"process {index()} stopped: {said}")
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone
         client.key_value_set(f"avemo/heard/{index()}", "", allow_overwrite=True)
         waited = 0.0
         # The store lives in process 0: let the others read it, but for those who are dead.
@@ -231,9 +210,8 @@ def _leave(code: int, said: str) -> None:
     os._exit(code)
 
 
-def _end(over: threading.Event) -> None:
+def _end() -> None:
     _client().wait_at_barrier("avemo/end", _END_SECONDS * 1000)
-    over.set()
 
 
 def _terminate(number: int, frame: Any) -> None:
@@ -244,8 +222,8 @@ def _explained(error: BaseException) -> BaseException:
     """The reason behind an error that another process's end caused."""
     if isinstance(error, UserError | KeyboardInterrupt):
         return error
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        return UserError(_client().key_value_try_get(_FAILED))
+    if reason := _failure():
+        return UserError(reason)
     if "Gloo" in str(error) or "NCCL" in str(error):
         return UserError(
             "a computation shared with the other processes broke, so one of them has died; the "

@@ -277,7 +277,7 @@ class FilmTask:
 def film_windows(task: FilmTask) -> Iterator[bytes]:
     """A file as messages: first what it is (JSON), then its windows, `window_from_bytes` of each.
 
-    Made to run in another process (`media.sandbox.stream_isolated`), where a damaged file can do
+    Made to run in another process (`media.sandbox.IsolatedWorker`), where a damaged file can do
     no harm. Raises MediaError, after the windows of what could be read.
     """
     options, path = task.options, Path(task.path)

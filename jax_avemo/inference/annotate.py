@@ -3,7 +3,6 @@
 import bisect
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,7 @@ from jax_avemo.media.decoding.container import (
 )
 from jax_avemo.media.decoding.still import is_still, still_frames
 from jax_avemo.media.decoding.stream import stream_media
-from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
+from jax_avemo.media.sandbox import IsolatedError, IsolatedWorker, Limits
 from jax_avemo.palette import colours_of, rgb_of
 from jax_avemo.runtime.files import atomic_path
 
@@ -67,7 +66,8 @@ def write_annotated(
     """
     with atomic_path(target) as temporary:
         task = _Task(str(source), str(temporary), prediction)
-        with closing(stream_isolated(draw_film, task, limits=limits)) as messages:
+        with IsolatedWorker(draw_film, limits) as worker:
+            messages = worker.stream(task)
             try:
                 for message in messages:
                     if progress is not None:

@@ -12,7 +12,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import ModelFacts, Prediction, WindowPrediction
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.decoding.stream import MAX_SECONDS, AudioPiece
-from jax_avemo.media.sandbox import IsolatedError, Limits, stream_isolated
+from jax_avemo.media.sandbox import IsolatedError, IsolatedWorker, Limits
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
 
@@ -197,7 +197,8 @@ class Model:
         task = FilmTask(str(path), options, max_seconds)
         notes: list[str] = []
         broken: list[str] = []
-        with closing(stream_isolated(film_windows, task, limits=limits)) as messages:
+        with IsolatedWorker(film_windows, limits) as worker:
+            messages = worker.stream(task)
             try:
                 about = json.loads(next(messages))
             except IsolatedError as error:

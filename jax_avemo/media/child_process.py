@@ -47,6 +47,11 @@ class ChildProcess:
         with contextlib.suppress(BrokenPipeError):  # heard of as the end of the pipe
             self.pipe.send((function, arguments))
 
+    @property
+    def pid(self) -> int:
+        """Its number in the system."""
+        return self._process.pid
+
     def exit_code(self, wait_seconds: float) -> int | None:
         """Its exit code, the negative of a signal's number; None = it still runs."""
         try:

@@ -1,11 +1,16 @@
-"""How work on untrusted media is kept from hanging, crashing or eating the machine."""
+"""Processes under limits for work on untrusted media, which may hang, crash or eat memory.
+
+`run_isolated` does many tasks in several processes; an `IsolatedWorker` is one process that answers
+task after task. What comes back are plain bytes, never a pickle: a decoder that a file has taken
+over cannot reach this process that way.
+"""
 
 import contextlib
 import math
 import resource
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any
@@ -15,7 +20,7 @@ from jax_avemo.runtime.errors import UserError
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """The workers are the parallelism; libraries read this when they are imported."""
-_READY, _VALUE, _ERROR, _END = b"R", b"V", b"E", b"."
+_READY, _VALUE, _PIECE, _END, _ERROR = b"R", b"V", b"P", b".", b"E"
 _START_SECONDS = 120.0
 _MOST_LOST_STARTS = 3
 
@@ -41,6 +46,10 @@ class Outcome:
     error: str | None
 
 
+class IsolatedError(UserError):
+    """Work in another process failed; the message is the reason, without the file's name."""
+
+
 def run_isolated(
     function: Callable[[Any], bytes],
     tasks: Sequence[Any],
@@ -52,181 +61,165 @@ def run_isolated(
 
     A task that fails, takes too long, or kills its worker gives an `error`; the others go on. A
     task whose worker died or stood still is given once more to another, last of all: what killed
-    it may have come from outside. `function` must be importable. What a worker sends back are
-    plain bytes, never a pickle: a decoder taken over by a file cannot reach this process that
-    way. Leaving the iterator early ends the workers.
+    it may have come from outside. `function` must be importable. Leaving the iterator early ends
+    the workers.
     """
     limits = limits or Limits()
     waiting = list(range(len(tasks)))[::-1]
-    running: list[_Worker] = []
     tried_again: set[int] = set()
     lost_starts = 0
+    children = [_Child(function, limits) for _ in range(min(workers, len(tasks)))]
     try:
-        for _ in range(min(workers, len(tasks))):
-            running.append(_Worker(function, limits))
-        while waiting or any(worker.task is not None for worker in running):
-            for worker in running:
-                if worker.ready and worker.task is None and waiting:
-                    worker.give(waiting.pop(), tasks)
-            soonest = min(worker.deadline for worker in running)
-            pause = max(min(soonest - time.monotonic(), 5.0), 0.0)
-            heard = connection.wait([worker.pipe for worker in running], pause)
-            for worker in list(running):
-                outcome = None
-                if worker.pipe in heard:
-                    outcome = worker.hear()
-                elif time.monotonic() > worker.deadline:
-                    outcome = worker.overdue()
-                if worker.dead:
-                    running.remove(worker)
-                    lost_starts += not worker.ready
+        while waiting or any(child.task is not None for child in children):
+            for child in children:
+                if child.ready and child.task is None and waiting:
+                    child.task = waiting.pop()
+                    child.give(tasks[child.task])
+            for child in _with_news(children):
+                outcome = child.outcome()
+                if child.dead:
+                    children.remove(child)
+                    lost_starts += not child.ready
                     if lost_starts > _MOST_LOST_STARTS:
-                        raise UserError(f"worker processes end before they start ({worker.cause})")
-                    if outcome and worker.may_be_innocent and outcome.index not in tried_again:
+                        raise UserError(f"worker processes end before they start ({child.cause})")
+                    if outcome and child.may_be_innocent and outcome.index not in tried_again:
                         tried_again.add(outcome.index)
                         waiting.insert(0, outcome.index)
                         outcome = None
                     if waiting:
-                        running.append(_Worker(function, limits))
+                        children.append(_Child(function, limits))
                 if outcome is not None:
                     yield outcome
     finally:
-        for worker in running:
-            worker.end()
-
-
-def stream_isolated(
-    function: Callable[[Any], Iterator[bytes]], task: Any, *, limits: Limits | None = None
-) -> Generator[bytes, None, None]:
-    """What `function` of the task yields, from one process under `limits`, each piece in its turn.
-
-    `seconds` and `cpu_seconds` count for one piece, not for all, so that a task may be of any
-    length. The process waits while nobody asks. Leaving the iterator early ends it.
-
-    Raises:
-      IsolatedError: with the reason in one line, when the function raised, the limits were
-        reached, or the process died; after the pieces that came before.
-    """
-    limits = limits or Limits()
-    process = _start(_serve_stream, limits)
-    pipe = process.pipe
-    try:
-        try:
-            pipe.send((function, task))
-            waited = _START_SECONDS
-            while True:
-                if not pipe.poll(waited + limits.seconds):
-                    raise IsolatedError(f"took more than {limits.seconds:g} s")
-                message = pipe.recv_bytes()
-                waited = 0.0
-                if message[:1] == _END:
-                    return
-                if message[:1] == _ERROR:
-                    raise IsolatedError(" ".join(message[1:].decode(errors="replace").split()))
-                yield message[1:]
-        except (EOFError, OSError) as error:
-            raise IsolatedError(_cause(process.exit_code(5.0), limits)) from error
-    finally:
-        process.close()
+        for child in children:
+            child.end()
 
 
 class IsolatedWorker:
-    """One process under `limits` that answers task after task, begun anew when it has died.
+    """One process under `limits` that does task after task, begun anew when it has died.
 
-    For work that must not wait for a process to start each time. Not to be shared by threads.
+    Not to be shared by threads. As a context manager it ends the process.
     """
 
-    def __init__(self, function: Callable[[Any], bytes], limits: Limits | None = None) -> None:
+    def __init__(
+        self, function: Callable[[Any], bytes | Iterator[bytes]], limits: Limits | None = None
+    ) -> None:
+        """`function` must be importable; it returns an answer or yields its pieces."""
         self._function, self._limits = function, limits or Limits()
-        self._worker: _Worker | None = None
+        self._child: _Child | None = None
 
-    def answer(self, task: Any) -> bytes:
-        """`function` of the task.
+    def stream(self, task: Any) -> Iterator[bytes]:
+        """What `function` of the task yields, each piece in its turn.
+
+        `seconds` and `cpu_seconds` count for one piece, not for all, so that a task may be of any
+        length. The process waits while nobody asks.
 
         Raises:
-          IsolatedError: as `stream_isolated`; the next task has a new process if need be.
+          IsolatedError: with the reason in one line, when the function raised, the limits were
+            reached, or the process died; after the pieces that came before. The next task has a
+            new process if need be.
         """
-        if self._worker is None or self._worker.dead:
-            self._worker = _Worker(self._function, self._limits)
-            while not self._worker.ready:
-                self._next()
-        self._worker.give(0, [task])
-        while (outcome := self._next()) is None:
-            pass
-        if outcome.value is None:
-            raise IsolatedError(outcome.error or "failed")
-        return outcome.value
+        if self._child is None or self._child.dead:
+            self._child = _Child(self._function, self._limits)
+            self._child.receive()
+        self._child.give(task)
+        while (message := self._child.receive())[:1] != _END:
+            yield message[1:]
+            if message[:1] == _VALUE:
+                return
+            self._child.allow_a_piece()
+
+    def answer(self, task: Any) -> bytes:
+        """What `function` of the task returns; raises as `stream` does."""
+        (value,) = self.stream(task)
+        return value
 
     def close(self) -> None:
         """End the process; a further task would begin another."""
-        if self._worker is not None:
-            self._worker.end()
+        if self._child is not None:
+            self._child.end()
 
-    def _next(self) -> Outcome | None:
-        assert self._worker is not None
-        left = max(self._worker.deadline - time.monotonic(), 0.0)
-        return self._worker.hear() if self._worker.pipe.poll(left) else self._worker.overdue()
+    def __enter__(self) -> "IsolatedWorker":
+        return self
 
-
-class IsolatedError(UserError):
-    """Work in another process failed; the message is the reason, without the file's name."""
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _start(serve: Callable[[Any, Limits], None], limits: Limits) -> ChildProcess:
-    return ChildProcess(serve, limits, environment=_ONE_THREAD)
+class _Child:
+    """One process under limits, and what is known of it."""
 
-
-class _Worker:
-    """One process and the task it has, if any."""
-
-    def __init__(self, function: Callable[[Any], bytes], limits: Limits) -> None:
+    def __init__(self, function: Callable[[Any], bytes | Iterator[bytes]], limits: Limits) -> None:
         self._limits = limits
-        self._process = _start(_serve, limits)
+        self._process = ChildProcess(_serve, limits, environment=_ONE_THREAD)
         self.pipe = self._process.pipe
         self.ready = self.dead = self.may_be_innocent = False
         self.cause = ""
         self.task: int | None = None
+        """Of `run_isolated`: the task it has, if any."""
         self.deadline = time.monotonic() + _START_SECONDS
         # After the limits stand, because importing it brings the decoder in.
-        self.pipe.send(function)
+        self._send(function)
 
-    def give(self, task: int, tasks: Sequence[Any]) -> None:
-        self.task = task
+    def give(self, task: Any) -> None:
+        """Send a task to a process that has none."""
+        self.allow_a_piece()
+        self._send(task)
+
+    def allow_a_piece(self) -> None:
+        """Begin to count the seconds of the next piece."""
         self.deadline = time.monotonic() + self._limits.seconds
-        with contextlib.suppress(BrokenPipeError):  # heard of as the end of the pipe
-            self.pipe.send(tasks[task])
 
-    def hear(self) -> Outcome | None:
+    def receive(self) -> bytes:
+        """The next message, its kind first; IsolatedError for a failure, a death or lateness."""
         try:
+            if not self.pipe.poll(max(self.deadline - time.monotonic(), 0.0)):
+                seconds = self._limits.seconds if self.ready else _START_SECONDS
+                raise self._died(f"took more than {seconds:g} s", innocent=True)
             message = self.pipe.recv_bytes()
-        except (EOFError, OSError):
+        except (EOFError, OSError) as error:
             code = self._process.exit_code(5.0)
-            self.may_be_innocent = code != -signal.SIGXCPU
-            return self._died(_cause(code, self._limits), killed=code is not None and code < 0)
-        if not self.ready:
-            self.ready, self.deadline = True, math.inf
-            return None
-        assert self.task is not None
-        index, self.task, self.deadline = self.task, None, math.inf
-        if message[:1] == _VALUE:
-            return Outcome(index, message[1:], None)
-        return Outcome(index, None, " ".join(message[1:].decode(errors="replace").split()))
+            died = self._died(_cause(code, self._limits), innocent=code != -signal.SIGXCPU)
+            if not self.ready and (code is None or code >= 0):
+                raise UserError(f"a worker process did not start ({died})") from error
+            raise died from error
+        self.ready = True
+        self.deadline = math.inf
+        if message[:1] == _ERROR:
+            raise IsolatedError(" ".join(message[1:].decode(errors="replace").split()))
+        return message
 
-    def overdue(self) -> Outcome | None:
-        self.may_be_innocent = True
-        seconds = self._limits.seconds if self.ready else _START_SECONDS
-        return self._died(f"took more than {seconds:g} s", killed=True)
-
-    def _died(self, cause: str, *, killed: bool) -> Outcome | None:
-        self.end()
-        self.cause = cause
-        if not self.ready and not killed:
-            raise UserError(f"a worker process did not start ({cause})")
-        return None if self.task is None else Outcome(self.task, None, cause)
+    def outcome(self) -> Outcome | None:
+        """What the next message makes of its task; None = it had none."""
+        try:
+            value, error = self.receive()[1:], None
+        except IsolatedError as failed:
+            value, error = None, str(failed)
+        index, self.task = self.task, None
+        return None if index is None else Outcome(index, value, error)
 
     def end(self) -> None:
+        """End the process."""
         self.dead = True
         self._process.close()
+
+    def _died(self, cause: str, *, innocent: bool) -> IsolatedError:
+        self.end()
+        self.cause, self.may_be_innocent = cause, innocent
+        return IsolatedError(cause)
+
+    def _send(self, value: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # heard of as the end of the pipe
+            self.pipe.send(value)
+
+
+def _with_news(children: Sequence[_Child]) -> list[_Child]:
+    """Those that sent something, died, or are late; waits until there are some."""
+    soonest = min(child.deadline for child in children)
+    pause = max(min(soonest - time.monotonic(), 5.0), 0.0)
+    heard = connection.wait([child.pipe for child in children], pause)
+    now = time.monotonic()
+    return [child for child in children if child.pipe in heard or now > child.deadline]
 
 
 def _cause(exit_code: int | None, limits: Limits) -> str:
@@ -234,12 +227,14 @@ def _cause(exit_code: int | None, limits: Limits) -> str:
         return f"took more than {limits.cpu_seconds} s of CPU"
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
+        if exit_code == -signal.SIGKILL:  # Linux ends by it whom it has no memory left for
+            return f"lost its process ({name}): the memory may be full; use fewer workers"
         return f"crashed the decoder ({name})"
     return f"ended the decoder (exit code {exit_code})"
 
 
 def _serve(pipe: Any, limits: Limits) -> None:
-    """A worker's life."""
+    """The life of a process: a function, then task after task."""
     _confine(limits)
     try:
         function = pipe.recv()
@@ -248,44 +243,32 @@ def _serve(pipe: Any, limits: Limits) -> None:
         cv2.setNumThreads(1)
         pipe.send_bytes(_READY)
         while True:
-            task = pipe.recv()
-            _limit_cpu(limits)
-            pipe.send_bytes(_attempt(function, task, limits))
+            for message in _messages(function, pipe.recv(), limits):
+                pipe.send_bytes(message)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
 
 
-def _serve_stream(pipe: Any, limits: Limits) -> None:
-    """The life of a process of `stream_isolated`."""
-    _confine(limits)
+def _messages(
+    function: Callable[[Any], bytes | Iterator[bytes]], task: Any, limits: Limits
+) -> Iterator[bytes]:
+    """What the parent is told of one task."""
     try:
-        # After the limits stand, because receiving it imports the decoder.
-        function, task = pipe.recv()
-        import cv2
-
-        cv2.setNumThreads(1)
         _limit_cpu(limits)
-        pieces = iter(function(task))
-        while True:
-            message = _attempt(lambda _: next(pieces, None), None, limits)
-            pipe.send_bytes(message)
-            if message[:1] != _VALUE:
-                return
+        answer = function(task)
+        if isinstance(answer, bytes):
+            yield _VALUE + answer
+            return
+        for piece in answer:
+            yield _PIECE + piece
             _limit_cpu(limits)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone
-
-
-def _attempt(function: Callable[[Any], bytes | None], task: Any, limits: Limits) -> bytes:
-    try:
-        value = function(task)
-        return _END if value is None else _VALUE + value
+        yield _END
     except MemoryError:
-        return _ERROR + f"needs more than {limits.memory_bytes / 2**30:.1f} GB of memory".encode()
+        yield _ERROR + f"needs more than {limits.memory_bytes / 2**30:.1f} GB of memory".encode()
     except UserError as error:
-        return _ERROR + str(getattr(error, "reason", error)).encode()
+        yield _ERROR + str(getattr(error, "reason", error)).encode()
     except Exception as error:  # one bad file must not end the batch
-        return _ERROR + f"failed ({type(error).__name__}: {error})".encode()
+        yield _ERROR + f"failed ({type(error).__name__}: {error})".encode()
 
 
 def _confine(limits: Limits) -> None:

@@ -15,7 +15,6 @@ from jax_avemo.media.sandbox import (
     IsolatedWorker,
     Limits,
     run_isolated,
-    stream_isolated,
 )
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_atomic
@@ -87,7 +86,7 @@ def test_workers_have_one_thread_and_this_process_keeps_its_own(monkeypatch):
         ("media", "has no picture"),
         ("user", "not so"),
         ("bug", "failed (IndexError: seven)"),
-        ("die", "crashed the decoder (SIGKILL)"),
+        ("die", "lost its process (SIGKILL): the memory may be full; use fewer workers"),
         ("exit", "ended the decoder (exit code 3)"),
         ("memory", "needs more than 2.0 GB of memory"),
         ("cpu", "took more than 1 s of CPU"),
@@ -114,7 +113,7 @@ def test_a_task_that_lost_its_worker_is_done_by_another(tmp_path, kind):
 
 
 def test_a_worker_killed_while_it_starts_is_replaced(monkeypatch):
-    original, begun = sandbox._Worker.__init__, []
+    original, begun = sandbox._Child.__init__, []
 
     def start(worker, *arguments):
         original(worker, *arguments)
@@ -122,21 +121,21 @@ def test_a_worker_killed_while_it_starts_is_replaced(monkeypatch):
         if len(begun) == 1:
             worker._process.kill()
 
-    monkeypatch.setattr(sandbox._Worker, "__init__", start)
+    monkeypatch.setattr(sandbox._Child, "__init__", start)
     (outcome,) = run_isolated(act, ["echo"], workers=1)
     assert outcome.error is None
     assert len(begun) == 2
 
 
 def test_workers_that_never_start_are_one_line(monkeypatch):
-    original = sandbox._Worker.__init__
+    original = sandbox._Child.__init__
 
     def start(worker, *arguments):
         original(worker, *arguments)
         worker._process.kill()
 
-    monkeypatch.setattr(sandbox._Worker, "__init__", start)
-    with pytest.raises(UserError, match=r"end before they start \(crashed the decoder"):
+    monkeypatch.setattr(sandbox._Child, "__init__", start)
+    with pytest.raises(UserError, match=r"end before they start \(lost its process"):
         list(run_isolated(act, ["echo", "echo"], workers=2))
 
 
@@ -207,7 +206,7 @@ def test_a_worker_answers_again_after_an_error_and_after_its_death():
         with pytest.raises(UserError, match="not so"):
             worker.answer("user")
         assert worker.answer("echo") == act("echo")
-        with pytest.raises(UserError, match=r"crashed the decoder \(SIGKILL\)"):
+        with pytest.raises(UserError, match=r"lost its process \(SIGKILL\)"):
             worker.answer("die")
         assert worker.answer("echo") == act("echo")
     finally:
@@ -226,8 +225,9 @@ def stream(task: str):
 def taken(task: str, **limits) -> tuple[list[bytes], str]:
     found: list[bytes] = []
     try:
-        for piece in stream_isolated(stream, task, limits=replace(LIMITS, **limits)):
-            found.append(piece)
+        with IsolatedWorker(stream, replace(LIMITS, **limits)) as worker:
+            for piece in worker.stream(task):
+                found.append(piece)
     except IsolatedError as error:
         return found, str(error)
     return found, ""
@@ -241,7 +241,7 @@ def test_a_stream_gives_its_pieces_in_order():
     ("task", "says"),
     [
         ("media", "has no picture"),
-        ("die", "crashed the decoder (SIGKILL)"),
+        ("die", "lost its process (SIGKILL): the memory may be full; use fewer workers"),
         ("memory", "needs more than 2.0 GB of memory"),
         ("sleep", "took more than 1 s"),
     ],

@@ -144,10 +144,10 @@ def test_a_confounded_corpus_has_new_takes_of_the_same_people():
 )
 def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkeypatch, kind):
     """Its job is done by another to the same bytes, and nothing is left behind."""
-    original, lost = sandbox._Worker.give, []
+    original, lost = sandbox._Child.give, []
 
-    def give(worker, task, tasks):
-        original(worker, task, tasks)
+    def give(worker, task):
+        original(worker, task)
         if not lost:
             while not list(made.glob("Actor_*/.tmp-*")):  # in the middle of a clip
                 time.sleep(0.005)
@@ -155,7 +155,7 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkey
             lost.append(worker)
 
     made = tmp_path / "made"
-    monkeypatch.setattr(sandbox._Worker, "give", give)
+    monkeypatch.setattr(sandbox._Child, "give", give)
     if kind == signal.SIGSTOP:
         monkeypatch.setattr(corpus, "_LIMITS", sandbox.Limits(seconds=60))
     write_corpus(made, **ARGUMENTS, workers=1)
@@ -164,14 +164,14 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkey
 
 
 def test_a_worker_that_always_dies_is_one_line(tmp_path, monkeypatch):
-    original = sandbox._Worker.give
+    original = sandbox._Child.give
 
-    def give(worker, task, tasks):
-        original(worker, task, tasks)
+    def give(worker, task):
+        original(worker, task)
         worker._process.kill()
 
-    monkeypatch.setattr(sandbox._Worker, "give", give)
-    with pytest.raises(UserError, match=r"could not be written \(crashed the decoder \(SIGKILL"):
+    monkeypatch.setattr(sandbox._Child, "give", give)
+    with pytest.raises(UserError, match=r"could not be written \(lost its process \(SIGKILL"):
         write_corpus(tmp_path, **ARGUMENTS, workers=1)
 
 

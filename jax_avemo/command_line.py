@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from jax_avemo.runtime import cluster
-from jax_avemo.runtime.accelerators import tpu_present
+from jax_avemo.runtime.accelerators import device_failure, tpu_present
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
@@ -67,6 +67,7 @@ def natural(text: str) -> int:
 def guarded(work: Callable[[], None]) -> int:
     """Run `work`; a user's mistake becomes one line on stderr. Returns the exit code."""
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of its every default
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # and it of a home without its folder
     try:
         work()
     except (Exception, KeyboardInterrupt) as error:
@@ -87,6 +88,9 @@ def report(error: BaseException) -> int | None:
         return 1
     if isinstance(error, OSError):
         say(f"error: {one_line(_told(error))}")
+        return 1
+    if (failure := device_failure(error)) is not None:
+        say(f"error: {one_line(failure)}")
         return 1
     if code is not None:
         say(str(error))

@@ -20,6 +20,7 @@ from jax_avemo.diagnosis import (
     DECODERS,
     ENCODERS,
     Finding,
+    Status,
     device_finding,
     first_line,
     missing_codecs,
@@ -28,6 +29,7 @@ from jax_avemo.diagnosis import (
     requirement_findings,
 )
 from jax_avemo.runtime.accelerators import accelerator_present
+from jax_avemo.runtime.files import user_cache, why_unwritable
 
 _MEMORY_BYTES = 4 << 30
 _DISK_BYTES = 3 << 30
@@ -220,21 +222,19 @@ def _devices() -> list[Finding]:
 
 
 def _folders() -> list[Finding]:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jax_avemo"
     places = {
-        "cache": (cache, "set XDG_CACHE_HOME to a folder you can write to"),
+        "cache": (user_cache(), "set XDG_CACHE_HOME to a folder you can write to"),
         "here": (Path.cwd(), "change to a folder you can write to: runs/ and data/ go there"),
         "temporary": (Path(tempfile.gettempdir()), "set TMPDIR to a folder you can write to"),
     }
     found = []
     for topic, (folder, remedy) in places.items():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder):
-                free = shutil.disk_usage(folder).free
-        except OSError as error:
-            found.append(Finding(topic, "bad", f"{folder}: {error.strerror or error}", remedy))
+        if (reason := why_unwritable(folder)) is not None:
+            # Without a cache every run compiles anew, and works.
+            status: Status = "note" if topic == "cache" else "bad"
+            found.append(Finding(topic, status, f"{folder}: {reason}", remedy))
             continue
+        free = shutil.disk_usage(folder).free
         says = f"{folder} can be written to, {free / 2**30:.1f} GB free"
         if topic == "here" and free < _DISK_BYTES:
             found.append(Finding(topic, "note", says, "the default experiment wants 3 GB"))

@@ -179,10 +179,8 @@ class _Child:
             message = self.pipe.recv_bytes()
         except (EOFError, OSError) as error:
             code = self._process.exit_code(5.0)
-            died = self._died(_cause(code, self._limits), innocent=code != -signal.SIGXCPU)
-            if not self.ready and (code is None or code >= 0):
-                raise UserError(f"a worker process did not start ({died})") from error
-            raise died from error
+            cause = _cause(code, self._limits)
+            raise self._died(cause, innocent=code != -signal.SIGXCPU) from error
         self.ready = True
         self.deadline = math.inf
         if message[:1] == _ERROR:

@@ -1,4 +1,4 @@
-"""Whether this machine has an accelerator, found without importing JAX."""
+"""Presence and failures of accelerators, told without importing JAX."""
 
 import importlib.util
 import os
@@ -29,3 +29,35 @@ def tpu_present() -> bool:
         return False
     there = any(Path("/dev").glob("accel*")) or Path("/dev/vfio/0").exists()
     return importlib.util.find_spec("libtpu") is not None and there
+
+
+def device_failure(error: BaseException) -> str | None:
+    """What to do about an error of JAX's that an accelerator caused; None = it is another error.
+
+    Two processes on one GPU are the usual cause: each takes three quarters of its memory.
+    """
+    said = (str(error).splitlines() or [""])[0]
+    if not isinstance(error, RuntimeError):
+        return None  # JaxRuntimeError is one
+    if any(sign in said for sign in _NO_MEMORY):
+        return (
+            f"the device has no memory left ({said}): end other processes on it (nvidia-smi lists "
+            "them), or share it with XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 for each process, or take "
+            "a smaller --config.train.batch_size, or JAX_PLATFORMS=cpu"
+        )
+    if any(sign in said for sign in _NO_START):
+        return (
+            f"JAX can't start the accelerator ({said}): end other processes on it (nvidia-smi "
+            "lists them) or take JAX_PLATFORMS=cpu; avemo doctor examines the installation"
+        )
+    return None
+
+
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
+_NO_START = (
+    "Unable to initialize backend",
+    "DNN library initialization failed",
+    "CUDNN_STATUS_",
+    "CUBLAS_STATUS_",
+    "Failed to create cuBLAS handle",
+)

@@ -1,9 +1,12 @@
 """JAX's compilation cache, and the memory mappings of compiled programs."""
 
-import os
+import functools
 from pathlib import Path
 
 import jax
+
+from jax_avemo.runtime.files import user_cache, why_unwritable
+from jax_avemo.runtime.progress import say
 
 PROGRAMS_KEPT = 32
 """Networks whose programs a process keeps: the next fold of a cross-validation takes its first step
@@ -14,12 +17,23 @@ MOST_OF_THE_MAPPINGS = 0.5
 
 
 def keep_compiled_programs(folder: str) -> None:
-    """Turn on JAX's persistent compilation cache; '' = the user's cache folder."""
-    if not folder:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = str(home / "jax_avemo" / "compiled")
-    jax.config.update("jax_compilation_cache_dir", folder)
+    """Turn on JAX's persistent compilation cache; '' = the user's cache folder.
+
+    Where the folder can't be written, nothing is kept and one note says so.
+    """
+    place = Path(folder) if folder else user_cache() / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(place) if _writable(place) else None)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@functools.cache
+def _writable(place: Path) -> bool:
+    if (reason := why_unwritable(place)) is not None:
+        say(
+            f"note: {place} can't be written ({reason}), so compiled programs are not kept for "
+            "later runs; XDG_CACHE_HOME=FOLDER names another"
+        )
+    return reason is None
 
 
 def make_room_for_programs() -> None:

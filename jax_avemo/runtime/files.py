@@ -115,6 +115,24 @@ def folder_lock(folder: Path) -> Path:
     return folder / ".lock"
 
 
+def user_cache() -> Path:
+    """The folder for what may be lost: `$XDG_CACHE_HOME/jax_avemo`, or that of the home."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(
+        "~/.cache"
+    )  # "~" if there is none
+    return Path(home) / "jax_avemo"
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Why no file can be written in `folder`, which is made if need be; None = one can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=_TEMPORARY, dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers left; only for the holder of the lock over `folder`."""
     for leftover in folder.glob(f"{_TEMPORARY}*"):

@@ -32,3 +32,20 @@ def test_programs_are_forgotten_before_their_mappings_run_out(monkeypatch):
     assert function._cache_size() == 0
     assert mappings() < compiled
     np.testing.assert_array_equal(function(jnp.arange(8.0)), first)
+
+
+def test_a_home_that_cannot_be_written_costs_the_cache_and_one_note(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        for _ in range(2):
+            compilation.keep_compiled_programs("")
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"note: {tmp_path}/file/.cache/jax_avemo/compiled can't be written")
+        compilation.keep_compiled_programs(str(tmp_path / "cache"))
+        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "cache")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -1,3 +1,7 @@
+"""Atomic writes and locks."""
+
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -79,3 +83,16 @@ def test_the_second_process_is_refused_until_the_first_dies_of_whatever(tmp_path
     (folder / "whole.json").write_text("{}")
     with locked(folder, "somebody is there"):
         assert sorted(path.name for path in folder.iterdir()) == [".lock", "whole.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, code):
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for lock in (files.try_lock(tmp_path / "cell"), locked(tmp_path, "busy")):
+        with pytest.raises(UserError, match="locks no files .*local disk") as caught, lock:
+            pass
+        assert "\n" not in str(caught.value)
+    assert not files.is_locked(tmp_path / "cell")

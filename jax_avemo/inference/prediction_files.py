@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jax_avemo.data.corpora.scan import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from jax_avemo.data.corpora.scan import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from jax_avemo.inference.annotate import write_annotated
 from jax_avemo.inference.predict import Model
 from jax_avemo.inference.timeline import Prediction
@@ -57,7 +57,7 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
         if not path.is_dir():
             found.append(Source(path, path.name))
             continue
-        suffixes = VIDEO_SUFFIXES | SOUND_SUFFIXES | STILL_SUFFIXES
+        suffixes = VIDEO_SUFFIXES | AUDIO_SUFFIXES | STILL_SUFFIXES
         inside = sorted(
             file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file()
         )

@@ -187,7 +187,7 @@ def _check_fit(model: AVEmo, variables: Any, config: ConfigDict, path: Path) -> 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     """Nested dictionaries of arrays as one, names joined by "/"."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{name}/")

@@ -58,6 +58,7 @@ def write_media(
     sound_start: float = 0.0,
     gap: tuple[float, float] | None = None,
     video_codec: str = "libx264",
+    pixel_format: str = "yuv420p",
     audio_codec: str = "aac",
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -73,7 +74,7 @@ def write_media(
         if len(pictures):
             video = container.add_stream(video_codec, rate=frames_per_second)
             video.height, video.width = pictures[0].shape[:2]
-            video.pix_fmt = "yuvj420p" if video_codec == "mjpeg" else "yuv420p"
+            video.pix_fmt = "yuvj420p" if video_codec == "mjpeg" else pixel_format
             video.codec_context.time_base = base
             if video_codec == "libx264":
                 video.options = {"crf": "12", "preset": "ultrafast", "threads": "1"}

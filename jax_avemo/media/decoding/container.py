@@ -1,4 +1,4 @@
-"""How a media file is opened, checked against its header, and its picture decoded frame by frame.
+"""Media files opened, checked against their header, and their video decoded frame by frame.
 
 What reading a part (`decode`) and reading a film of any length (`stream`) have in common.
 """
@@ -15,7 +15,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from jax_avemo.media.decoding.image import progressive, upright_picture
+from jax_avemo.media.decoding.image import on_canvas, progressive, upright_picture
 from jax_avemo.media.decoding.sniff import unreadable_reason
 from jax_avemo.runtime.errors import UserError
 
@@ -243,7 +243,7 @@ def picture_frames(
     frames_per_second: float,
     source: contextlib.AbstractContextManager[Any] | None = None,
 ) -> Iterator[TimedFrame]:
-    """Decode the picture and yield the frame nearest to every tick.
+    """Decode the video and yield the frame nearest to every tick, all of the first one's size.
 
     `source`: the file's container at its start; None = it is opened.
     """
@@ -251,7 +251,7 @@ def picture_frames(
     count = 0
     with source or opened(span.path) as container:
         video = video_stream(container)
-        aspect = float(video.sample_aspect_ratio or 1)
+        shown = _Viewer(video)
         seek_start(container, span)
         kept: tuple[int, float, float, Any] | None = None  # slot, distance, time, frame
         first: float | None = None
@@ -271,13 +271,13 @@ def picture_frames(
             if slot > 0 and tick > picture_end - _TIME_SLACK_SECONDS:
                 continue
             if kept is not None and slot != kept[0]:
-                yield TimedFrame(max(kept[2], 0.0), upright_picture(kept[3], aspect))
+                yield shown(kept[2], kept[3])
                 count += 1
                 kept = None
             if kept is None or distance < kept[1]:
                 kept = (slot, distance, time, frame)
         if kept is not None:
-            yield TimedFrame(max(kept[2], 0.0), upright_picture(kept[3], aspect))
+            yield shown(kept[2], kept[3])
             count += 1
     if count == 0:
         raise MediaError("has no picture that can be decoded", span.path)
@@ -285,6 +285,24 @@ def picture_frames(
         raise MediaError("has a single frame: a picture, not a film", span.path)
     if damage.bad > max(1, damage.good // 20):
         raise MediaError(f"is damaged: {damage.bad} frames cannot be decoded", span.path)
+
+
+class _Viewer:
+    """Makes pictures of decoded frames, all on a canvas of the first one's size.
+
+    A stream's size may change while it runs (a call's recording, a turned phone).
+    """
+
+    def __init__(self, video: Any) -> None:
+        self._video = video
+        self._aspect = float(video.sample_aspect_ratio or 1)
+        self._canvas: tuple[int, int] | None = None
+
+    def __call__(self, time: float, frame: Any) -> TimedFrame:
+        transfer = self._video.codec_context.color_trc
+        image = upright_picture(frame, self._aspect, transfer)
+        self._canvas = self._canvas or (image.shape[0], image.shape[1])
+        return TimedFrame(max(time, 0.0), on_canvas(image, *self._canvas))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Where faces are in a picture: BlazeFace run by OpenCV."""
+"""Face detection: BlazeFace run by OpenCV."""
 
 import functools
 import importlib.resources
@@ -16,6 +16,10 @@ _SEARCH_FRACTIONS = (1.0, 0.5)
 """Sides of the squares that are searched for the smallest faces, in short sides of the picture."""
 _NEAR_SIDES = 2.2
 """Side of the square around a face in which it is seen again, in sides of its box."""
+_DARK_MEAN, _LIT_MEAN = 0.25, 0.4
+"""Means over full scale: a picture darker than the first is searched once more with its mean raised
+to the second, and the surer faces count. Of 24 pictures of two people from H.264 at 4, 3 and 2 % of
+their light with noise, faces were found in 23, 14 and 3 instead of 12, 0 and 0."""
 _MIN_FACE_SIDE = 16
 """Pixels; less shows no expression."""
 
@@ -51,6 +55,19 @@ class _Network:
 
     def detect(self, image_rgb: UInt8[np.ndarray, "H W 3"], threshold: float) -> list[Face]:
         square, scale, corner = _fitted(image_rgb, self._side)
+        faces = self._found(square, scale, corner, threshold)
+        if _is_dark(square):
+            lit = self._found(_lit(square), scale, corner, threshold)
+            faces = max(faces, lit, key=lambda found: max((f.score for f in found), default=0.0))
+        return faces
+
+    def _found(
+        self,
+        square: UInt8[np.ndarray, "S S 3"],
+        scale: float,
+        corner: Float[np.ndarray, "2"],
+        threshold: float,
+    ) -> list[Face]:
         self._net.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5,) * 3))
         found = [
             _anchor_rows(output, len(self._anchors)) for output in self._net.forward(self._outputs)
@@ -171,6 +188,22 @@ def _fitted(
     interpolation = cv2.INTER_AREA if longest > side else cv2.INTER_LINEAR
     square = cv2.resize(image, (side, side), interpolation=interpolation)
     return square, longest * factor / side, np.array([-left, -top], np.float64) * factor
+
+
+def _mean_level(square: UInt8[np.ndarray, "S S 3"]) -> float:
+    """Mean over full scale of what is not black."""
+    shown = square[square.any(axis=-1)]
+    return float(shown.mean()) / 255 if shown.size else 0.0
+
+
+def _is_dark(square: UInt8[np.ndarray, "S S 3"]) -> bool:
+    return 0 < _mean_level(square) < _DARK_MEAN
+
+
+def _lit(square: UInt8[np.ndarray, "S S 3"]) -> UInt8[np.ndarray, "S S 3"]:
+    """A dark picture with its mean raised by a gamma curve; black stays black."""
+    gamma = np.log(_LIT_MEAN) / np.log(max(_mean_level(square), 1 / 255))
+    return cv2.LUT(square, np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8))
 
 
 def _anchor_rows(output: np.ndarray, anchors: int) -> np.ndarray:

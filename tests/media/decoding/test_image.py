@@ -93,3 +93,77 @@ def test_a_picture_without_a_matrix_is_as_decoded():
     assert image.shape == (64, 64, 3)
     assert upright_picture(frame, 1.5).shape == (64, 96, 3)
     assert upright_picture(frame, 9.0).shape == (64, 64, 3)  # no camera has such pixels
+
+
+def hlg_film(path: Path, value: tuple[float, float, float]) -> Path:
+    """A film of one colour, BT.2020 HLG values in [0, 1], 10 bit."""
+    r, g, b = value
+    luma = 0.2627 * r + 0.6780 * g + 0.0593 * b
+    codes = [64 + 876 * luma, 512 + 896 * (b - luma) / 1.8814, 512 + 896 * (r - luma) / 1.4746]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.height, video.width, video.pix_fmt = 64, 64, "yuv420p10le"
+        video.options = {"crf": "1", "preset": "ultrafast", "threads": "1"}
+        context = video.codec_context
+        context.color_trc, context.color_primaries = module._HLG, 9
+        context.colorspace, context.color_range = 9, 1
+        for index in range(4):
+            frame = VideoFrame(64, 64, "yuv420p10le")
+            for plane, code in zip(frame.planes, codes, strict=True):
+                plane.update(np.full(plane.buffer_size // 2, round(code), np.uint16).tobytes())
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            frame.colorspace, frame.color_range = 9, 1
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    return path
+
+
+def test_hlg_films_are_tone_mapped(tmp_path):
+    """Reference white (75 % HLG, 203 nits) has level 1: (1 + 1 / P^2) / 2 of the light is left."""
+    path = hlg_film(tmp_path / "hlg.mp4", (0.75, 0.75, 0.75))
+    frames = list(read_media(path, frames_per_second=10, need_audio=False).frames)
+    white = 255 * ((1 + (203 / 1000) ** 2) / 2) ** (1 / 2.4)
+    assert [f.image.mean() for f in frames] == pytest.approx([white] * 4, abs=4)
+
+
+def test_hdr_skin_keeps_its_hue(tmp_path):
+    """A skin in BT.2020 HLG, against the same light converted by hand."""
+    path = hlg_film(tmp_path / "skin.mp4", (0.52, 0.42, 0.35))
+    (frame, *_) = read_media(path, frames_per_second=10, need_audio=False).frames
+    red, green, blue = frame.image[30, 30].astype(int)
+    light = module._linear_light(module._HLG)[[133, 107, 89]]
+    luminance = light @ module._LUMINANCE[0]
+    level = 1000 / 203 * luminance**1.2
+    scale = 1000 / 203 * luminance**0.2 * (1 + level / (1000 / 203) ** 2) / (1 + level)
+    expected = 255 * (module._TO_BT709 @ (light * scale)) ** (1 / 2.4)
+    np.testing.assert_allclose((red, green, blue), expected, atol=5)
+    assert red > green + 15 > blue + 20
+
+
+@pytest.mark.parametrize(
+    ("transfer", "value", "nits"),
+    [(module._PQ, 0.5806888, 203.0), (module._PQ, 0.7518271, 1000.0), (module._HLG, 0.75, 203.0)],
+)
+def test_transfer_functions_are_those_of_the_standard(transfer, value, nits):
+    """Values of ITU-R BT.2408's reference white and of 1000 nits."""
+    light = np.interp(255 * value, np.arange(256), module._linear_light(transfer))
+    shown = 1000 * light**1.2 if transfer == module._HLG else 10_000 * light
+    assert shown == pytest.approx(nits, rel=0.02)
+
+
+def test_tone_mapping_keeps_black_and_order():
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, 2)
+    for transfer in module.HDR_TRANSFERS:
+        mapped = module.tone_mapped(ramp, transfer)[0].astype(int)
+        assert mapped[0].max() == 0
+        assert np.all(np.diff(mapped[:, 1]) >= 0)
+        assert np.ptp(mapped, axis=1).max() <= 1  # grey stays grey
+
+
+def test_another_size_is_fitted_into_the_canvas():
+    white = np.full((40, 20, 3), 255, np.uint8)
+    shown = module.on_canvas(white, 60, 90)
+    assert shown.shape == (60, 90, 3)
+    assert (shown[:, 30:60] == 255).all()
+    assert shown[:, :30].max() == shown[:, 60:].max() == 0
+    assert module.on_canvas(shown, 60, 90) is shown

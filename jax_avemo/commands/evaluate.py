@@ -4,9 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from jax_avemo.command_line import together
+from jax_avemo.command_line import add_cluster_arguments, together
 from jax_avemo.data.corpora import READERS
-from jax_avemo.runtime import cluster
 from jax_avemo.runtime.errors import UserError
 
 HELP = "evaluate a run on subjects it never saw"
@@ -24,7 +23,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         choices=("test", "validation", "probe"),
         help="which clips: of unseen subjects, of validation ones, held out of training ones",
     )
-    cluster.add_arguments(p)
+    add_cluster_arguments(p)
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved, or --corpus's")
     p.add_argument(
         "--corpus",

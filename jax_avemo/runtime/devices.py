@@ -1,4 +1,4 @@
-"""Which devices work together, and how batches and states are laid over them."""
+"""The mesh of all devices, and the sharding of batches and states over it."""
 
 from typing import Any
 

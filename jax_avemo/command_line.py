@@ -131,22 +131,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME)"
     )
-    add_cluster_arguments(parser)
+    cluster.add_arguments(parser)
     accept_overrides(parser)
-
-
-def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a run of several processes."""
-    several = parser.add_argument_group(
-        "several processes", "the same command on each; SLURM, Kubernetes and Cloud TPU need none"
-    )
-    several.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="where process 0 can be reached by all"
-    )
-    several.add_argument(
-        "--process-count", type=int, metavar="N", help="how many (1 = stay alone on a cluster)"
-    )
-    several.add_argument("--process-index", type=int, metavar="K", help="which one this is, from 0")
 
 
 def accept_overrides(parser: argparse.ArgumentParser) -> None:

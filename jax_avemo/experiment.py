@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -20,6 +19,7 @@ from jax_avemo.data.prepare import prepare
 from jax_avemo.data.splits import split_clips
 from jax_avemo.evaluation.evaluator import evaluate_run, load_finished, make_validation
 from jax_avemo.evaluation.model_card import write_card
+from jax_avemo.evaluation.results import Results
 from jax_avemo.runs import latest_step
 from jax_avemo.runtime import multihost
 from jax_avemo.runtime.accelerators import accelerator_present
@@ -28,6 +28,7 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_json
 from jax_avemo.runtime.memory import keep_freed_memory
 from jax_avemo.runtime.progress import say
+from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.synthetic.corpus import write_corpus
 from jax_avemo.training import train_loop
 
@@ -210,16 +211,16 @@ def train_experiment(config: ConfigDict, run: Path) -> None:
         train_run(config, run)
 
 
-def run_experiment(config: ConfigDict, run: Path) -> dict[str, Any]:
+def run_experiment(config: ConfigDict, run: Path) -> Results:
     """Train one experiment and evaluate it; returns the results on the test subjects."""
     began = time.monotonic()
     announce(config, run)
     run.mkdir(parents=True, exist_ok=True)
     with own_run(run):
         train_run(config, run)
-        results = multihost.from_first(lambda: load_finished(run))
-        if results is None:
-            results = evaluate_run(run)
+        # Messages between processes are JSON.
+        finished = multihost.from_first(lambda: to_json(load_finished(run)))
+        results = from_json(Results, finished) if finished else evaluate_run(run)
         if multihost.is_first():
             write_card(run, results)
     tell(f"done in {(time.monotonic() - began) / 60:.1f} minutes")

@@ -66,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse(build_parser(), argv)
         with together(args) as speaks:
             config = settings.load_config(args.config, args.overrides)
-            from jax_avemo.evaluation.results_table import table
+            from jax_avemo.evaluation.tables import results_table
             from jax_avemo.experiment import run_experiment
 
             run = run_directory(args, config)
             results = run_experiment(config, run)
             if speaks:
-                print(table(results))
+                print(results_table(results))
                 print(outcome(run, config))
 
     return guarded(work)

@@ -1,12 +1,12 @@
 """The command `avemo crossval`."""
 
 import argparse
-import json
 from pathlib import Path
 
 from jax_avemo.command_line import accept_overrides
 from jax_avemo.config import load_config
 from jax_avemo.runtime.progress import say
+from jax_avemo.runtime.records import dumps
 
 HELP = "train and evaluate experiments on every fold with every seed"
 EXAMPLES = """\
@@ -56,6 +56,6 @@ def run(args: argparse.Namespace) -> None:
         workdir=args.workdir,
         overrides=args.overrides,
     )
-    record = crossval_record.write_record(cells, args.workdir, command)
+    record = crossval_record.write_crossval(cells, args.workdir, command)
     say(f"the record is {args.workdir / crossval_record.RECORD}")
-    print(json.dumps(record) if args.json else crossval_record.table(record))
+    print(dumps(record) if args.json else crossval_record.crossval_table(record))

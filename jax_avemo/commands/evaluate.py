@@ -1,12 +1,13 @@
 """The command `avemo evaluate`."""
 
 import argparse
-import json
 from pathlib import Path
 
-from jax_avemo.command_line import add_cluster_arguments, together
+from jax_avemo.command_line import together
 from jax_avemo.data.corpora import READERS
+from jax_avemo.runtime import cluster
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.records import dumps
 
 HELP = "evaluate a run on subjects it never saw"
 EXAMPLES = """\
@@ -23,7 +24,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         choices=("test", "validation", "probe"),
         help="which clips: of unseen subjects, of validation ones, held out of training ones",
     )
-    add_cluster_arguments(p)
+    cluster.add_arguments(p)
     p.add_argument("--data-dir", type=Path, help="the clips, when they moved, or --corpus's")
     p.add_argument(
         "--corpus",
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _on_another_corpus(args: argparse.Namespace) -> str:
-    from jax_avemo.evaluation import cross_corpus
+    from jax_avemo.evaluation import cross_corpus, tables
     from jax_avemo.evaluation.trained_network import load_run
     from jax_avemo.experiment import clips_of_another, own_run
 
@@ -65,23 +66,23 @@ def _on_another_corpus(args: argparse.Namespace) -> str:
         trained = load_run(args.run)
         clips = clips_of_another(trained.config, args.corpus, args.source, args.data_dir)
         results = cross_corpus.evaluate_on(trained, clips, args.corpus)
-    return json.dumps(results) if args.json else cross_corpus.to_text(results, args.run)
+    return dumps(results) if args.json else tables.cross_corpus_table(results, args.run)
 
 
 def _robustness(args: argparse.Namespace) -> str:
-    from jax_avemo.evaluation import robustness
+    from jax_avemo.evaluation import tables
     from jax_avemo.evaluation.evaluator import evaluate_robustness
     from jax_avemo.experiment import own_run
 
     with own_run(args.run):
         results = evaluate_robustness(args.run, data_dir=args.data_dir)
-    return json.dumps(results) if args.json else robustness.table(results["robustness"])
+    return dumps(results) if args.json else tables.robustness_table(results.robustness)
 
 
 def _own_clips(args: argparse.Namespace, speaks: bool) -> str:
+    from jax_avemo.evaluation import tables
     from jax_avemo.evaluation.evaluator import evaluate_run
     from jax_avemo.evaluation.model_card import write_card
-    from jax_avemo.evaluation.results_table import table
     from jax_avemo.experiment import own_run
 
     with own_run(args.run):
@@ -89,12 +90,7 @@ def _own_clips(args: argparse.Namespace, speaks: bool) -> str:
         if args.split == "test" and speaks:
             write_card(args.run, results)
     if args.json:
-        return json.dumps(results)
+        return dumps(results)
     if args.split == "test":
-        return table(results)
-    found = results["metrics"][args.split]
-    lines = []
-    for name in ("uar", "war", "macro_f1"):
-        low, high = found[f"{name}_interval"]
-        lines.append(f"{name:10}{100 * found[name]:6.1f} %   ({100 * low:.1f} to {100 * high:.1f})")
-    return "\n".join(lines)
+        return tables.results_table(results)
+    return tables.scores_table(results.metrics.of(args.split))

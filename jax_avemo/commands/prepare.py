@@ -93,9 +93,3 @@ def run(args: argparse.Namespace) -> None:
         f"{summary.rejected} refused"
         + (f" (why: {args.data_dir / 'rejects.csv'})" if summary.rejected else "")
     )
-    if args.corpus != "demo":  # training makes the clips of that one itself
-        fields = {"data.corpus": args.corpus, "data.data_dir": args.data_dir}
-        if args.modality != "both":
-            fields |= {"data.modality": args.modality, "model.modalities": args.modality}
-        given = " ".join(f"--config.{field}={value}" for field, value in fields.items())
-        say(f"train on them: python -m jax_avemo.main --config=configs/decoupled.py {given}")

@@ -1,18 +1,153 @@
-"""What the cells of a cross-validation add up to: one record, and its table."""
+"""Record of a cross-validation: pooled metrics, leakage and comparisons, and its table."""
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from jax_avemo.crossval.runner import Cell, read_cell
+from jax_avemo.evaluation import compare, tables
+from jax_avemo.evaluation.compare import (
+    CellKey,
+    MetricDifferences,
+    NetworkDifference,
+    PooledMetrics,
+)
+from jax_avemo.evaluation.predictions import PREDICTIONS_FILE, read_predictions
+from jax_avemo.evaluation.results import (
+    RESULTS_FILE,
+    Facts,
+    Leakage,
+    ProbesByTarget,
+    Results,
+    read_results,
+)
+from jax_avemo.evaluation.tables import interval, p_value, percent, with_interval
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.runtime.files import write_json
+from jax_avemo.runtime.records import read_record, write_record
 
-CROSSVAL_SCHEMA_VERSION = 1
+CROSSVAL_SCHEMA_VERSION = 2
 RECORD = "crossval.json"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What was read from an embedding, of whose clips, and by which attacker."""
+
+    clips: str
+    """"training_subjects" (held-out clips), "untrained" (the same, of the network before its first
+    step) or "unseen_subjects"."""
+    embedding: str
+    """"z", "z_e" or "z_i"."""
+    target: str
+    """"identity" or "emotion"."""
+    attacker: str
+    """"linear" or "mlp" (probes: balanced accuracy), "cosine" or "plda" (verification EER)."""
+    same_sex: bool = False
+    """Verification: impostors of the same sex only."""
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        before = {"training_subjects": "", "untrained": "untrained ", "unseen_subjects": "unseen "}
+        what = "EER" if self.attacker in ("cosine", "plda") else self.target
+        after = ", same sex" if self.same_sex else ""
+        return f"{before[self.clips]}{self.embedding} {what} {self.attacker}{after}"
+
+
+IDENTITY_IN_Z_E = Attack("training_subjects", "z_e", "identity", "linear")
+
+
+@dataclass(frozen=True)
+class CellValue:
+    """A figure of one network."""
+
+    fold: int
+    seed: int
+    value: float
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """The success of one attack: mean over the networks, and each network's."""
+
+    attack: Attack
+    mean: float
+    by_cell: tuple[CellValue, ...]
+
+
+@dataclass(frozen=True)
+class MeanCalibration:
+    """Expected calibration error on test clips, mean over the networks."""
+
+    ece_before: float
+    ece_after: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment over all its cells."""
+
+    parameters: int
+    training_seconds: float | None
+    """Median over the cells that were trained in one go."""
+    evaluation_seconds: float | None
+    metrics: PooledMetrics
+    calibration: MeanCalibration
+    leakage: tuple[AttackResult, ...]
+    config: dict[str, Any]
+    """Without seed and fold."""
+
+    def success(self, attack: Attack) -> float | None:
+        """Mean success of an attack; None where it was not measurable."""
+        return next((found.mean for found in self.leakage if found.attack == attack), None)
+
+
+@dataclass(frozen=True)
+class AttackDifference:
+    """How much better an attack succeeds on one experiment than on another."""
+
+    attack: Attack
+    difference: NetworkDifference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Experiment a minus experiment b."""
+
+    a: str
+    b: str
+    metrics: MetricDifferences
+    leakage: tuple[AttackDifference, ...]
+
+    def success(self, attack: Attack) -> NetworkDifference | None:
+        """Difference of an attack's success; None where it was not measurable on both."""
+        return next((found.difference for found in self.leakage if found.attack == attack), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossvalRecord(Facts):
+    """crossval.json."""
+
+    schema_version: int = CROSSVAL_SCHEMA_VERSION
+    command: str
+    folds: int
+    folds_run: tuple[int, ...]
+    seeds: tuple[int, ...]
+    cells: int
+    complete: bool
+    exploratory: bool
+    """Not all folds were run."""
+    commits: tuple[str, ...]
+    experiments: dict[str, Experiment]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def first(self) -> PooledMetrics:
+        """Metrics of the first experiment: what all experiments share stands there too."""
+        return next(iter(self.experiments.values())).metrics
 
 
 def command_of(
@@ -31,194 +166,216 @@ def command_of(
     return " ".join([*parts, f"--workdir {workdir}", *overrides])
 
 
-def collect(cells: Sequence[Cell], command: str) -> dict[str, Any]:
-    """One record of all finished cells: pooled figures, leakage, and every pair compared.
+def collect(cells: Sequence[Cell], command: str) -> CrossvalRecord:
+    """One record of all finished cells: pooled metrics, leakage, and every pair compared.
 
     Raises:
       UserError: no experiment has a seed with all its folds.
     """
-    from jax_avemo.evaluation import compare
-
     finished = [cell for cell in cells if read_cell(cell)]
     by_name: dict[str, list[Cell]] = {}
     for cell in finished:
         by_name.setdefault(cell.config.name, []).append(cell)
     if not by_name:
         raise UserError("no cell is finished")
-    experiments: dict[str, Any] = {}
-    pooled: dict[str, compare.Pooled] = {}
-    leaks: dict[str, dict[str, dict[compare.CellKey, float]]] = {}
-    results: dict[str, Any] = {}
-    for name, of_name in by_name.items():
-        found = {
-            (c.fold, c.seed): json.loads((c.run / "results.json").read_text()) for c in of_name
-        }
-        lines = {(c.fold, c.seed): _lines(c.run / "predictions.jsonl") for c in of_name}
-        results = next(iter(found.values()))
-        try:
-            pooled[name] = compare.pool(lines, results["emotions"])
-        except ValueError as error:
-            raise UserError(f"{name}: {error}") from error
-        leaks[name] = _leaks(found)
-        times = [told for cell in of_name if (told := read_cell(cell)) and not told["resumed"]]
-        experiments[name] = {
-            "parameters": results["parameters"],
-            "training_seconds": _median([told["training_seconds"] for told in times]),
-            "evaluation_seconds": _median([told["evaluation_seconds"] for told in times]),
-            "metrics": compare.summarise(pooled[name]),
-            "calibration": _calibration(found),
-            "leakage": {
-                quantity: {
-                    "mean": statistics.mean(values.values()),
-                    "by_cell": {
-                        f"fold{fold}-seed{seed}": value
-                        for (fold, seed), value in sorted(values.items())
-                    },
-                }
-                for quantity, values in leaks[name].items()
-            },
-            "config": {
-                field: value
-                for field, value in results["config"].items()
-                if field not in {"seed", "split.fold"}
-            },
-        }
+    results: dict[str, dict[CellKey, Results]] = {
+        name: {(cell.fold, cell.seed): read_results(cell.run / RESULTS_FILE) for cell in of_name}
+        for name, of_name in by_name.items()
+    }
+    pooled = {name: _pooled(of_name, results[name]) for name, of_name in by_name.items()}
+    attacks = {name: attacks_by_cell(found) for name, found in results.items()}
+    last = next(iter(results[list(by_name)[-1]].values()))
+    folds = sorted({cell.fold for cell in cells})
+    return CrossvalRecord(
+        command=command,
+        synthetic=last.synthetic,
+        subject_independent=last.subject_independent,
+        corpus=last.corpus,
+        corpus_seed=last.corpus_seed,
+        size=last.size,
+        folds=cells[0].config.split.folds,
+        folds_run=tuple(folds),
+        seeds=tuple(sorted({cell.seed for cell in cells})),
+        cells=len(cells),
+        complete=len(finished) == len(cells),
+        exploratory=len(folds) < cells[0].config.split.folds,
+        commits=tuple(
+            sorted({one.commit or "" for found in results.values() for one in found.values()})
+        ),
+        versions=last.versions,
+        hardware=last.hardware,
+        emotions=last.emotions,
+        experiments={
+            name: _experiment(of_name, results[name], pooled[name], attacks[name])
+            for name, of_name in by_name.items()
+        },
+        comparisons=_comparisons(pooled, attacks),
+    )
+
+
+def _pooled(cells: Sequence[Cell], results: Mapping[CellKey, Results]) -> compare.Pooled:
+    predictions = {
+        (cell.fold, cell.seed): read_predictions(cell.run / PREDICTIONS_FILE) for cell in cells
+    }
+    try:
+        return compare.pool(predictions, next(iter(results.values())).emotions)
+    except ValueError as error:
+        raise UserError(f"{cells[0].config.name}: {error}") from error
+
+
+def _experiment(
+    cells: Sequence[Cell],
+    results: Mapping[CellKey, Results],
+    pooled: compare.Pooled,
+    attacks: Mapping[Attack, Mapping[CellKey, float]],
+) -> Experiment:
+    first = next(iter(results.values()))
+    times = [told for cell in cells if (told := read_cell(cell)) and not told["resumed"]]
+    tests = [
+        found.calibration.test
+        for found in results.values()
+        if found.calibration and found.calibration.test
+    ]
+    return Experiment(
+        parameters=first.parameters,
+        training_seconds=_median([told["training_seconds"] for told in times]),
+        evaluation_seconds=_median([told["evaluation_seconds"] for told in times]),
+        metrics=compare.summarise(pooled),
+        calibration=MeanCalibration(
+            ece_before=statistics.mean(test.ece_before for test in tests),
+            ece_after=statistics.mean(test.ece_after for test in tests),
+        ),
+        leakage=tuple(
+            AttackResult(
+                attack,
+                statistics.mean(values.values()),
+                tuple(
+                    CellValue(fold, seed, value) for (fold, seed), value in sorted(values.items())
+                ),
+            )
+            for attack, values in attacks.items()
+        ),
+        config={
+            field: value
+            for field, value in first.config.items()
+            if field not in {"seed", "split.fold"}
+        },
+    )
+
+
+def _comparisons(
+    pooled: Mapping[str, compare.Pooled],
+    attacks: Mapping[str, Mapping[Attack, Mapping[CellKey, float]]],
+) -> tuple[Comparison, ...]:
     comparisons = []
-    for a, b in combinations(by_name, 2):
+    for a, b in combinations(pooled, 2):
         try:
             of_metrics = compare.compare(pooled[a], pooled[b])
         except ValueError:
             continue  # their corpora differ, or no seed is finished in both
-        comparisons.append(
-            {
-                "a": a,
-                "b": b,
-                "metrics": of_metrics,
-                "leakage": {
-                    quantity: compare.compare_over_cells(values, leaks[b][quantity])
-                    for quantity, values in leaks[a].items()
-                    if quantity in leaks[b]
-                },
-            }
+        differences = {
+            attack: compare.compare_over_cells(values, attacks[b][attack])
+            for attack, values in attacks[a].items()
+            if attack in attacks[b]
+        }
+        leakage = tuple(
+            AttackDifference(attack, found) for attack, found in differences.items() if found
         )
-    folds = sorted({cell.fold for cell in cells})
-    return {
-        "schema_version": CROSSVAL_SCHEMA_VERSION,
-        "command": command,
-        "synthetic": results["synthetic"],
-        "honest": results["honest"],
-        "corpus": results["corpus"],
-        "corpus_seed": results["corpus_seed"],
-        "size": results["size"],
-        "folds": cells[0].config.split.folds,
-        "folds_run": folds,
-        "seeds": sorted({cell.seed for cell in cells}),
-        "cells": len(cells),
-        "complete": len(finished) == len(cells),
-        "exploratory": len(folds) < cells[0].config.split.folds,
-        "commits": sorted(
-            {json.loads((c.run / "results.json").read_text())["commit"] or "" for c in finished}
-        ),
-        "versions": results["versions"],
-        "hardware": results["hardware"],
-        "emotions": results["emotions"],
-        "experiments": experiments,
-        "comparisons": comparisons,
-    }
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+        comparisons.append(Comparison(a, b, of_metrics, leakage))
+    return tuple(comparisons)
 
 
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _leaks(found: Mapping[tuple[int, int], Any]) -> dict[str, dict[tuple[int, int], float]]:
-    """Quantity -> cell -> value, such as "z_e identity linear" or "z_e eer cosine"."""
-    leaks: dict[str, dict[tuple[int, int], float]] = {}
-    for key, results in found.items():
-        for quantity, value in leakage_figures(results["leakage"]).items():
-            leaks.setdefault(quantity, {})[key] = value
-    return leaks
+def attacks_by_cell(
+    results: Mapping[CellKey, Results],
+) -> dict[Attack, dict[CellKey, float]]:
+    """Attack -> cell -> its success."""
+    found: dict[Attack, dict[CellKey, float]] = {}
+    for cell, result in results.items():
+        assert result.leakage is not None
+        for attack, value in attack_successes(result.leakage).items():
+            found.setdefault(attack, {})[cell] = value
+    return found
 
 
-def leakage_figures(leakage: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a run's leakage report, one flat name each."""
-    flat: dict[str, float] = {}
-    for part, title in (("training_subjects", ""), ("untrained", "untrained ")):
-        for name, targets in leakage.get(part, {}).items():
+def attack_successes(leakage: Leakage) -> dict[Attack, float]:
+    """Every figure of a run's leakage report: balanced accuracy of probes, EER of verification."""
+    found: dict[Attack, float] = {}
+
+    def add_probes(clips: str, by_embedding: Mapping[str, ProbesByTarget]) -> None:
+        for embedding, targets in by_embedding.items():
             for target, kinds in targets.items():
-                for kind, result in kinds.items():
-                    flat[f"{title}{name} {target} {kind}"] = result["balanced_accuracy"]
-    for name, result in leakage.get("unseen_subjects", {}).items():
-        for attack in ("cosine", "plda"):
-            if not result[attack]:
-                continue  # nothing to learn from
-            for end, field in (
-                ("", "equal_error_rate"),
-                (" same sex", "equal_error_rate_same_sex"),
-            ):
-                if (value := result[attack][field]) is not None:
-                    flat[f"{name} eer {attack}{end}"] = value
-        for kind, probe in result.get("probe", {}).items():
-            flat[f"unseen {name} identity {kind}"] = probe["balanced_accuracy"]
-    return flat
+                for kind, probe in kinds.items():
+                    found[Attack(clips, embedding, target, kind)] = probe.balanced_accuracy
+
+    add_probes("training_subjects", leakage.training_subjects)
+    add_probes("untrained", leakage.untrained)
+    for embedding, unseen in leakage.unseen_subjects.items():
+        for attacker, verified in (("cosine", unseen.cosine), ("plda", unseen.plda)):
+            if verified is None:
+                continue  # too few training subjects to learn from
+            rates = (verified.equal_error_rate, verified.equal_error_rate_same_sex)
+            for same_sex, rate in zip((False, True), rates, strict=True):
+                if rate is not None:
+                    attack = Attack("unseen_subjects", embedding, "identity", attacker, same_sex)
+                    found[attack] = rate
+        add_probes("unseen_subjects", {embedding: {"identity": unseen.probe}})
+    return found
 
 
-def _calibration(found: Mapping[tuple[int, int], Any]) -> dict[str, float]:
-    """Mean over the cells: every network has a temperature of its own."""
-    tests = [results["calibration"]["test"] for results in found.values()]
-    return {
-        name: statistics.mean(test[name] for test in tests) for name in ("ece_before", "ece_after")
-    }
-
-
-def write_record(cells: Sequence[Cell], workdir: Path, command: str) -> dict[str, Any]:
+def write_crossval(cells: Sequence[Cell], workdir: Path, command: str) -> CrossvalRecord:
     """`collect`, written to WORKDIR/crossval.json."""
     record = collect(cells, command)
-    write_json(workdir / RECORD, record)
+    write_record(workdir / RECORD, record)
     return record
 
 
-def table(record: Mapping[str, Any]) -> str:
-    """The record as a reader wants it on a terminal."""
-    marks = [f"size {record['size']}", f"corpus {record['corpus']}"]
-    marks += ["SYNTHETIC actors"] * record["synthetic"]
-    marks += ["NOT an honest protocol"] * (not record["honest"])
-    marks += ["exploratory: not all folds"] * record["exploratory"]
-    marks += ["incomplete"] * (not record["complete"])
-    experiments = record["experiments"]
-    wide = max(12, *(len(name) for name in experiments)) + 2
-    first = next(iter(experiments.values()))["metrics"]
-    lines = [
-        f"{len(record['folds_run'])} of {record['folds']} folds, {len(record['seeds'])} seeds, "
-        f"{first['subjects']} subjects, {first['clips']} clips ({', '.join(marks)})",
-        f"chance {100 * first['chance']:.1f}; intervals: 95 %, over subjects",
-        "",
-        f"{'':{wide}}{'UAR':>6}{'interval':>16}{'worst 1/4':>11}{'ECE':>7}{'id in z_e':>11}"
-        f"{'parameters':>12}{'train s':>9}",
-    ]
-    for name, found in experiments.items():
-        measured = found["metrics"]
-        low, high = measured["uar_interval"]
-        identity = found["leakage"].get("z_e identity linear")
-        seconds = found["training_seconds"]
-        lines.append(
-            f"{name:{wide}}{100 * measured['uar']:>6.1f}"
-            f"{f'{100 * low:.1f} to {100 * high:.1f}':>16}"
-            f"{100 * measured['fairness']['worst_quartile']:>11.1f}"
-            f"{100 * found['calibration']['ece_after']:>7.1f}"
-            f"{100 * identity['mean'] if identity else float('nan'):>11.1f}"
-            f"{found['parameters']:>12,}{seconds if seconds is not None else float('nan'):>9.0f}"
-        )
-    if record["comparisons"]:
-        lines += ["", "UAR of the first minus the second (paired, 95 % interval, p of none)"]
-        for pair in record["comparisons"]:
-            uar = pair["metrics"]["uar"]
-            lines.append(
-                f"  {pair['a']} - {pair['b']}: {100 * uar['difference']:+.1f} "
-                f"({100 * uar['low']:+.1f} to {100 * uar['high']:+.1f}), p {uar['p_value']:.3f}"
+def read_crossval(path: Path) -> CrossvalRecord:
+    """Read what `write_crossval` wrote.
+
+    Raises:
+      UserError: the file is not there, damaged, or of another version.
+    """
+    remedy = "give the same command (avemo crossval ...) again"
+    return read_record(CrossvalRecord, path, CROSSVAL_SCHEMA_VERSION, remedy)
+
+
+def crossval_table(record: CrossvalRecord) -> str:
+    """The record as a table for the terminal."""
+    marks = tables.marks(record)
+    marks += ["exploratory: not all folds"] * record.exploratory
+    marks += ["incomplete"] * (not record.complete)
+    first = record.first
+    rows = [("", "UAR", "interval", "worst 1/4", "ECE", "id in z_e", "parameters", "train s")]
+    for name, found in record.experiments.items():
+        measured, seconds = found.metrics, found.training_seconds
+        rows.append(
+            (
+                name,
+                percent(measured.uar),
+                interval(measured.estimates["UAR"]),
+                percent(measured.fairness.worst_quartile),
+                percent(found.calibration.ece_after),
+                percent(found.success(IDENTITY_IN_Z_E)),
+                f"{found.parameters:,}",
+                "-" if seconds is None else f"{seconds:.0f}",
             )
+        )
+    lines = [
+        f"{len(record.folds_run)} of {record.folds} folds, {len(record.seeds)} seeds, "
+        f"{first.subjects} subjects, {first.clips} clips ({', '.join(marks)})",
+        f"chance {percent(first.chance)}; intervals: 95 %, over subjects",
+        "",
+        *tables.aligned(rows),
+    ]
+    if record.comparisons:
+        lines += ["", "UAR of the first minus the second (paired, 95 % interval, p of none)"]
+        lines += [
+            f"  {pair.a} - {pair.b}: {with_interval(pair.metrics.uar)}, "
+            f"p {p_value(pair.metrics.uar.p_value)}"
+            for pair in record.comparisons
+        ]
     return "\n".join(lines)

@@ -149,7 +149,7 @@ def _run_cell(cell: Cell) -> None:
             "training_seconds": round(trained - began, 2),
             "evaluation_seconds": round(time.monotonic() - trained, 2),
             "resumed": resumed,
-            "hardware": results["hardware"],
+            "hardware": results.hardware,
         },
     )
     gc.collect()

@@ -41,13 +41,6 @@ from jax_avemo.schema import Clip, Recording
 
 REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"
 _STAGING_NAME = ".staging"
-_FLAGS = {
-    "frame_size": ("--size", "stored_size"),
-    "frames_per_second": ("--fps", "stored_fps"),
-    "max_seconds": ("--max-seconds", "max_seconds"),
-    "face_fallback": ("--face-fallback", "face_fallback"),
-}
-"""Options of clips by their flag of `avemo prepare` and their config field in `data`."""
 
 
 def prepare(
@@ -130,18 +123,11 @@ def _check_same(summary: Summary, corpus: str, options: ClipOptions, data_dir: P
         for name, value in wanted.items()
         if stored.get(name) != value
     ]
-    if not differences:
-        return
-    flags = [
-        f"{flag} {stored[name]} (in training --config.data.{field}={stored[name]})"
-        for name, (flag, field) in _FLAGS.items()
-        if stored.get(name) != wanted[name]
-    ]
-    keep = f"give {', '.join(flags)} to keep them, " if flags else ""
-    raise UserError(
-        f"{data_dir} holds clips with {', '.join(differences)}: "
-        f"{keep}use another --data-dir, or delete this one"
-    )
+    if differences:
+        raise UserError(
+            f"{data_dir} holds clips with {', '.join(differences)}: "
+            "use another --data-dir, or delete this one"
+        )
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Split:
     folds: int
     fold: int
     seed: int
-    honest: bool
+    subject_independent: bool
     """False: the same people are in training and test, mark every number from it."""
     train: tuple[str, ...]
     probe: tuple[str, ...]
@@ -55,7 +55,7 @@ class Split:
             validation=self.validation,
             test=self.test,
         )
-        if self.honest:
+        if self.subject_independent:
             _assert_disjoint(
                 "subject",
                 train=self.train_subjects,
@@ -94,7 +94,7 @@ class SplitProtocol(NamedTuple):
     """`deal(labels, folds, fold, validation_subjects, seed)` on labels sorted by key."""
 
     deal: Callable[[list[Labels], int, int, int, int], Dealt]
-    honest: bool
+    subject_independent: bool
 
 
 def split_clips(
@@ -122,7 +122,7 @@ def split_clips(
 
     "leaky": clips are dealt instead, as part of the literature does; validation has as large a
     share of the clips as `validation_subjects` have of the subjects (of a fold, where no clip names
-    its subject). People recur, so honest=False.
+    its subject). People recur, so subject_independent=False.
 
     `probe_share` of every training subject's clips become `probe` (see `hold_out_probes`).
 
@@ -160,7 +160,7 @@ def split_clips(
         folds=folds,
         fold=fold,
         seed=seed,
-        honest=chosen.honest,
+        subject_independent=chosen.subject_independent,
         train=tuple(clip.key for clip in dealt.train if clip.key not in probe),
         probe=tuple(sorted(probe)),
         validation=_keys(dealt.validation),
@@ -353,9 +353,9 @@ def _deal_clips(
 
 
 PROTOCOLS: dict[str, SplitProtocol] = {
-    "subject_independent": SplitProtocol(_deal_subjects, honest=True),
-    "content_independent": SplitProtocol(_deal_contents, honest=True),
-    "leaky": SplitProtocol(_deal_clips, honest=False),
+    "subject_independent": SplitProtocol(_deal_subjects, subject_independent=True),
+    "content_independent": SplitProtocol(_deal_contents, subject_independent=True),
+    "leaky": SplitProtocol(_deal_clips, subject_independent=False),
 }
 
 

@@ -1,8 +1,6 @@
-"""How confidences become probabilities: one temperature for each set of modalities."""
+"""Temperature scaling (Guo et al., ICML 2017), one temperature for each set of modalities."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +9,17 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 
 from jax_avemo.evaluation.metrics import expected_calibration_error
-from jax_avemo.runtime.files import write_json
+from jax_avemo.evaluation.results import Calibration, TemperatureFit
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.records import read_record, write_record
 from jax_avemo.schema import Batch
 
 CALIBRATION_FILE = "calibration.json"
 CALIBRATION_SCHEMA_VERSION = 1
 MODALITIES = ("video+audio", "video", "audio")
-"""What a clip can be judged from; each has a temperature of its own."""
+"""What a clip can be predicted from; each has a temperature of its own."""
 _FLOOR = 1e-12
 _RANGE = (0.05, 20.0)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A temperature and what it does on the clips it was fitted on."""
-
-    temperature: float
-    clips: int
-    ece_before: float
-    ece_after: float
-    nll_before: float
-    """Mean negative log-likelihood, nats."""
-    nll_after: float
 
 
 def apply_temperature(
@@ -56,7 +43,9 @@ def negative_log_likelihood(
     return float(-np.log(np.clip(true, _FLOOR, 1.0)).mean())
 
 
-def fit_temperature(probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"]) -> Fit:
+def fit_temperature(
+    probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"]
+) -> TemperatureFit:
     """The temperature with the least negative log-likelihood, and ECE before and after.
 
     The likelihood is unimodal in T; T stays in [0.05, 20], where it ends up when every clip is
@@ -77,7 +66,7 @@ def fit_temperature(probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndar
     found: Any = minimize_scalar(loss, bounds=tuple(np.log(_RANGE)), method="bounded")
     temperature = float(np.exp(found.x))
     after = apply_temperature(probabilities, temperature)
-    return Fit(
+    return TemperatureFit(
         temperature=temperature,
         clips=len(labels),
         ece_before=expected_calibration_error(probabilities, labels),
@@ -88,7 +77,7 @@ def fit_temperature(probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndar
 
 
 def only(modalities: str) -> Callable[[Batch], Batch]:
-    """What takes from a batch all but `modalities`, one of `MODALITIES`, as if it had no more."""
+    """A function that removes all but `modalities`, one of `MODALITIES`, from a batch."""
 
     def change(batch: Batch) -> Batch:
         changed = batch.copy()
@@ -102,24 +91,24 @@ def only(modalities: str) -> Callable[[Batch], Batch]:
     return change
 
 
-def write_calibration(run: Path, step: int, fits: Mapping[str, Fit]) -> dict[str, Any]:
+def write_calibration(run: Path, step: int, fits: Mapping[str, TemperatureFit]) -> Calibration:
     """Store the temperatures with the run (`calibration.json`); returns what was written."""
-    record = {
-        "schema_version": CALIBRATION_SCHEMA_VERSION,
-        "step": step,
-        "fitted_on": "validation",
-        "modalities": {name: asdict(fit) for name, fit in fits.items()},
-    }
-    write_json(run / CALIBRATION_FILE, record)
+    record = Calibration(
+        schema_version=CALIBRATION_SCHEMA_VERSION,
+        step=step,
+        fitted_on="validation",
+        modalities=dict(fits),
+    )
+    write_record(run / CALIBRATION_FILE, record)
     return record
 
 
 def read_temperatures(run: Path, step: int) -> dict[str, float] | None:
     """Temperature by `MODALITIES` of the network at `step`; None = it was never calibrated."""
     try:
-        record = json.loads((run / CALIBRATION_FILE).read_text())
-    except (OSError, ValueError):
+        record = read_record(Calibration, run / CALIBRATION_FILE, CALIBRATION_SCHEMA_VERSION, "")
+    except UserError:
         return None
-    if record.get("schema_version") != CALIBRATION_SCHEMA_VERSION or record.get("step") != step:
+    if record.step != step:
         return None
-    return {name: fit["temperature"] for name, fit in record["modalities"].items()}
+    return {name: fit.temperature for name, fit in record.modalities.items()}

@@ -1,4 +1,4 @@
-"""What a cross-validation says: predictions pooled over its folds, and two experiments compared.
+"""Predictions pooled over the folds of a cross-validation, and paired comparisons of experiments.
 
 A *cell* is one network: (fold, seed). Its predictions are of subjects that it never saw. Pooled
 over the folds every subject stands once, with one prediction a seed; seeds are averaged inside
@@ -7,17 +7,59 @@ below what its subjects allow.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from jax_avemo.evaluation import metrics
+from jax_avemo.evaluation.predictions import ClipPrediction
+from jax_avemo.evaluation.results import Estimate, PairedDifference, Scores
 
-Line = Mapping[str, Any]
-"""What predictions.jsonl says of a clip: key, subject, sex, emotion, predicted, probabilities."""
 CellKey = tuple[int, int]
 """(fold, seed)."""
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """How the UAR differs between people."""
+
+    uar_by_subject: dict[str, float]
+    standard_deviation: float
+    worst_quartile: float
+    uar_by_sex: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledMetrics(Scores):
+    """Metrics of one experiment over all folds; seeds averaged."""
+
+    clips: int
+    subjects: int
+    seeds: tuple[int, ...]
+    uar_by_seed: dict[str, float]
+    confusion: tuple[tuple[float, ...], ...]
+    ece: float
+    fairness: Fairness
+
+
+@dataclass(frozen=True)
+class MetricDifferences:
+    """Metrics of one experiment minus another's, paired by subject."""
+
+    uar: PairedDifference
+    war: PairedDifference
+    macro_f1: PairedDifference
+    seeds: tuple[int, ...]
+    """That both have."""
+
+
+@dataclass(frozen=True)
+class NetworkDifference(PairedDifference):
+    """A figure of one experiment minus another's, paired by network."""
+
+    networks: int
 
 
 class Pooled(NamedTuple):
@@ -33,7 +75,7 @@ class Pooled(NamedTuple):
     probabilities: Float[np.ndarray, "R N K"]
 
 
-def pool(cells: Mapping[CellKey, Sequence[Line]], emotions: Sequence[str]) -> Pooled:
+def pool(cells: Mapping[CellKey, Sequence[ClipPrediction]], emotions: Sequence[str]) -> Pooled:
     """The predictions of all cells; a seed that lacks a fold others have is left out.
 
     Raises:
@@ -49,42 +91,37 @@ def pool(cells: Mapping[CellKey, Sequence[Line]], emotions: Sequence[str]) -> Po
         raise ValueError("no seed has finished every fold")
     number = {name: index for index, name in enumerate(emotions)}
     predicted, probabilities = [], []
-    first: list[Line] = []
+    first: list[ClipPrediction] = []
     for seed in seeds:
         lines = sorted(
-            (line for fold in folds for line in cells[fold, seed]), key=lambda line: line["key"]
+            (line for fold in folds for line in cells[fold, seed]), key=lambda line: line.key
         )
-        keys = [line["key"] for line in lines]
+        keys = [line.key for line in lines]
         if len(set(keys)) != len(keys):
             raise ValueError("a clip is tested in two folds")
         first = first or lines
-        if keys != [line["key"] for line in first]:
+        if keys != [line.key for line in first]:
             raise ValueError(f"seed {seed} tested other clips than seed {seeds[0]}")
-        predicted.append([number[line["predicted"]] for line in lines])
-        probabilities.append([line["probabilities"] for line in lines])
+        predicted.append([number[line.predicted] for line in lines])
+        probabilities.append([line.probabilities for line in lines])
     return Pooled(
         emotions=tuple(emotions),
         seeds=tuple(seeds),
-        keys=tuple(line["key"] for line in first),
-        labels=np.array([number[line["emotion"]] for line in first]),
-        subjects=np.array([line["subject"] for line in first]),
-        sexes=np.array([line.get("sex", "") for line in first]),
+        keys=tuple(line.key for line in first),
+        labels=np.array([number[line.emotion] for line in first]),
+        subjects=np.array([line.subject for line in first]),
+        sexes=np.array([line.sex for line in first]),
         predicted=np.array(predicted),
         probabilities=np.array(probabilities, float),
     )
 
 
-def summarise(pooled: Pooled, *, seed: int = 0, samples: int = 10_000) -> dict[str, Any]:
+def summarise(pooled: Pooled, *, seed: int = 0, samples: int = 10_000) -> PooledMetrics:
     """UAR, WAR and macro-F1 with intervals over subjects, and what lies behind the means."""
     classes = len(pooled.emotions)
-    found: dict[str, Any] = {
-        "clips": len(pooled.keys),
-        "subjects": len(set(pooled.subjects)),
-        "seeds": list(pooled.seeds),
-        "chance": 1 / classes,
-    }
-    for name, metric in metrics.METRICS.items():
-        interval = metrics.bootstrap_interval(
+
+    def estimate(metric: metrics.Metric) -> Estimate:
+        return metrics.bootstrap_interval(
             pooled.labels,
             pooled.predicted,
             pooled.subjects,
@@ -93,27 +130,40 @@ def summarise(pooled: Pooled, *, seed: int = 0, samples: int = 10_000) -> dict[s
             seed=seed,
             samples=samples,
         )
-        found[name] = interval.value
-        found[f"{name}_interval"] = [interval.low, interval.high]
-    found["uar_by_seed"] = {
-        str(number): _uar(pooled.labels, predicted, classes)
-        for number, predicted in zip(pooled.seeds, pooled.predicted, strict=True)
-    }
+
+    uar, war = (
+        estimate(metrics.unweighted_average_recall),
+        estimate(metrics.weighted_average_recall),
+    )
+    macro_f1 = estimate(metrics.macro_f1)
     matrices = [
         metrics.confusion_matrix(pooled.labels, predicted, classes)
         for predicted in pooled.predicted
     ]
-    found["confusion"] = np.mean(matrices, axis=0).tolist()
-    found["ece"] = float(
-        np.mean(
-            [metrics.expected_calibration_error(p, pooled.labels) for p in pooled.probabilities]
-        )
+    errors = [metrics.expected_calibration_error(p, pooled.labels) for p in pooled.probabilities]
+    return PooledMetrics(
+        clips=len(pooled.keys),
+        subjects=len(set(pooled.subjects)),
+        seeds=pooled.seeds,
+        chance=1 / classes,
+        uar=uar.value,
+        uar_interval=uar.bounds,
+        war=war.value,
+        war_interval=war.bounds,
+        macro_f1=macro_f1.value,
+        macro_f1_interval=macro_f1.bounds,
+        uar_by_seed={
+            str(number): _uar(pooled.labels, predicted, classes)
+            for number, predicted in zip(pooled.seeds, pooled.predicted, strict=True)
+        },
+        confusion=tuple(tuple(row) for row in np.mean(matrices, axis=0).tolist()),
+        ece=float(np.mean(errors)),
+        fairness=spread(pooled),
     )
-    return found | {"fairness": spread(pooled)}
 
 
-def spread(pooled: Pooled) -> dict[str, Any]:
-    """For whom it works: UAR of every subject, its deviation, the worst quartile, each sex.
+def spread(pooled: Pooled) -> Fairness:
+    """UAR of every subject and sex, its deviation over subjects and its worst quartile.
 
     Seeds are averaged. The worst quartile is the mean of the quarter (rounded up) of the subjects
     with the lowest UAR.
@@ -127,17 +177,17 @@ def spread(pooled: Pooled) -> dict[str, Any]:
     people = sorted(set(pooled.subjects.tolist()))
     by_subject = {person: uar(pooled.subjects == person) for person in people}
     values = np.array(list(by_subject.values()))
-    return {
-        "uar_by_subject": by_subject,
-        "standard_deviation": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        "worst_quartile": metrics.worst_quartile(list(by_subject.values())),
-        "uar_by_sex": {
+    return Fairness(
+        uar_by_subject=by_subject,
+        standard_deviation=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        worst_quartile=metrics.worst_quartile(list(by_subject.values())),
+        uar_by_sex={
             sex: uar(pooled.sexes == sex) for sex in sorted(set(pooled.sexes.tolist()) - {""})
         },
-    }
+    )
 
 
-def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> dict[str, Any]:
+def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> MetricDifferences:
     """Every metric of a minus b on the same clips: interval by bootstrap, p by sign flips.
 
     Both are over subjects; the seeds that both have are averaged inside.
@@ -153,8 +203,9 @@ def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> di
     of_a, of_b = (
         pooled.predicted[[pooled.seeds.index(number) for number in seeds]] for pooled in (a, b)
     )
-    return {
-        name: metrics.paired_difference(
+
+    def difference(metric: metrics.Metric) -> PairedDifference:
+        return metrics.paired_difference(
             a.labels,
             of_a,
             of_b,
@@ -163,14 +214,19 @@ def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> di
             classes=len(a.emotions),
             seed=seed,
             samples=samples,
-        )._asdict()
-        for name, metric in metrics.METRICS.items()
-    } | {"seeds": seeds}
+        )
+
+    return MetricDifferences(
+        uar=difference(metrics.unweighted_average_recall),
+        war=difference(metrics.weighted_average_recall),
+        macro_f1=difference(metrics.macro_f1),
+        seeds=tuple(seeds),
+    )
 
 
 def compare_over_cells(
     a: Mapping[CellKey, float], b: Mapping[CellKey, float], *, seed: int = 0, samples: int = 10_000
-) -> dict[str, Any] | None:
+) -> NetworkDifference | None:
     """Mean of a minus b over the cells both have, for what is measured once a network (leakage).
 
     The interval draws *networks* with replacement, and p flips the sign of each one's difference
@@ -193,13 +249,13 @@ def compare_over_cells(
         flips[0] = 1.0
     flipped = np.abs(flips @ difference) / count
     seen = float(difference.mean())
-    return {
-        "difference": seen,
-        "low": float(low),
-        "high": float(high),
-        "p_value": float(np.mean(flipped >= abs(seen) - 1e-12)),
-        "networks": count,
-    }
+    return NetworkDifference(
+        difference=seen,
+        low=float(low),
+        high=float(high),
+        p_value=float(np.mean(flipped >= abs(seen) - 1e-12)),
+        networks=count,
+    )
 
 
 def _uar(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:

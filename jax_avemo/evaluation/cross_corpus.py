@@ -1,41 +1,43 @@
-"""How a network trained on one corpus is measured on another: on the emotions both have."""
+"""Evaluation of a network on another corpus, on the emotions that both have."""
 
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource
 from jax_avemo.data.pipeline import LabelIndex, check_stored
-from jax_avemo.evaluation.evaluator import figures, make_predict, write_predictions
+from jax_avemo.evaluation.evaluator import make_predict, metrics_of
+from jax_avemo.evaluation.predictions import predictions_of, write_predictions
 from jax_avemo.evaluation.provenance import provenance
+from jax_avemo.evaluation.results import (
+    CrossCorpusMetrics,
+    CrossCorpusResults,
+    TrainedOn,
+    write_results,
+)
 from jax_avemo.evaluation.trained_network import Trained
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.runtime.files import write_json
 from jax_avemo.schema import UNKNOWN, shared_emotion
 from jax_avemo.training import build
 
-PART = "cross_corpus"
-"""The name of these figures among a result's metrics."""
 _SAME_PEOPLE = frozenset({"ravdess", "ravdess_song"})
 _ANYTHING = frozenset({"folder", "manifest"})
 """Readers of whatever a user has: the same name need not be the same recordings."""
 
 
-def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> dict[str, Any]:
-    """Measure a network on all clips of another corpus, and write the results beside the run.
+def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> CrossCorpusResults:
+    """Evaluate a network on all clips of another corpus, and write the results beside the run.
 
     Emotions are matched by `schema.shared_emotion` ("anger" is "angry"). Clips of an emotion that
     the network does not know are left out; the network's probabilities are summed over its names of
     each shared emotion and divided by their sum, so that it chooses among those alone. UAR is over
     the shared emotions. `outside_share` is the share of clips whose likeliest emotion of all is
     none of them. Where both corpora have the same people (RAVDESS's speech and songs) only those
-    whom the network never saw are measured.
+    whom the network never saw are evaluated.
 
     Returns:
       What `results-CORPUS.json` has; `predictions-CORPUS.jsonl` has a line for each clip.
@@ -44,8 +46,7 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> dict[str, A
       UserError: the run's own clips, other people's clips of the same corpus, or fewer than two
         shared emotions.
     """
-    home = trained.config.data.corpus
-    split = trained.split
+    home, split = trained.config.data.corpus, trained.split
     check_another(
         home,
         corpus,
@@ -54,12 +55,7 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> dict[str, A
         {label.key for label in clips.labels},
     )
     check_stored(clips.frame_size, build.build_inputs(trained.config, training=False))
-    seen = {*split.train_subjects, *split.validation_subjects}
-    unseen = [
-        row
-        for row, label in enumerate(clips.labels)
-        if not ({home, corpus} <= _SAME_PEOPLE and label.subject in seen)
-    ]
+    unseen = _rows_of_unseen_subjects(trained, clips, corpus)
     names = shared_emotions(trained.index.emotions, [clips.labels[row].emotion for row in unseen])
     if len(names) < 2:
         raise UserError(
@@ -71,33 +67,40 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> dict[str, A
     outputs = predict(trained.variables, rows, f"evaluating {corpus}")
     among, outside = restrict(outputs["probabilities"], trained.index.emotions, names)
     labels = np.array([names.index(shared_emotion(clips.labels[row].emotion)) for row in rows])
-    judged = dataclasses.replace(trained, index=LabelIndex(names, trained.index.subjects))
-    results = provenance(judged, clips)
-    results |= {
+    shared = dataclasses.replace(trained, index=LabelIndex(names, trained.index.subjects))
+    here = {
         "corpus": corpus,
         "corpus_seed": None,
         "synthetic": corpus == "demo" or clips.synthetic,
-        "trained_on": {
-            "corpus": home,
-            "synthetic": trained.synthetic,
-            "clips": trained.about["clips"],
-            "emotions": list(trained.index.emotions),
-        },
-        "left_out": dict(
-            sorted(Counter(clips.labels[row].emotion for row in set(unseen) - set(rows)).items())
-        ),
-        "seen_subjects_left_out": len(clips) - len(unseen),
-        "metrics": {PART: figures(among, labels, clips, rows, judged) | {"outside_share": outside}},
     }
-    write_predictions(
-        trained.run / f"predictions-{corpus}.jsonl",
-        clips,
-        rows,
-        outputs | {"probabilities": among},
-        judged.index,
+    left_out = Counter(clips.labels[row].emotion for row in set(unseen) - set(rows))
+    results = CrossCorpusResults(
+        **provenance(shared, clips) | here,
+        trained_on=TrainedOn(
+            corpus=home,
+            synthetic=trained.synthetic,
+            clips=trained.about["clips"],
+            emotions=tuple(trained.index.emotions),
+        ),
+        left_out=dict(sorted(left_out.items())),
+        seen_subjects_left_out=len(clips) - len(unseen),
+        metrics=CrossCorpusMetrics(metrics_of(among, labels, clips, rows, shared)),
+        outside_share=outside,
     )
-    write_json(trained.run / f"results-{corpus}.json", results)
+    write_predictions(
+        trained.run / f"predictions-{corpus}.jsonl", predictions_of(clips, rows, among, names)
+    )
+    write_results(trained.run / f"results-{corpus}.json", results)
     return results
+
+
+def _rows_of_unseen_subjects(trained: Trained, clips: ClipSource, corpus: str) -> list[int]:
+    """All clips; where both corpora have the same people, of those whom the network never saw."""
+    seen = {*trained.split.train_subjects, *trained.split.validation_subjects}
+    same_people = {trained.config.data.corpus, corpus} <= _SAME_PEOPLE
+    return [
+        row for row, label in enumerate(clips.labels) if not (same_people and label.subject in seen)
+    ]
 
 
 def shared_emotions(known: Sequence[str], occurring: Sequence[str]) -> tuple[str, ...]:
@@ -138,27 +141,5 @@ def check_another(home: str, corpus: str, stored: str, trained: set[str], keys: 
         raise UserError(f"these are clips of {stored}, not of {corpus}")
     if corpus == home and (corpus not in _ANYTHING or trained & keys):
         raise UserError(
-            f"the run was trained on {home}: without --corpus its own test subjects are measured"
+            f"the run was trained on {home}: without --corpus its own test subjects are evaluated"
         )
-
-
-def to_text(results: dict[str, Any], run: Path) -> str:
-    """The figures as a person reads them."""
-    found = results["metrics"][PART]
-    home, corpus = results["trained_on"], results["corpus"]
-    mark = {True: " (SYNTHETIC)", False: ""}
-    lines = [
-        f"{run}, trained on {home['corpus']}{mark[home['synthetic']]}, on {corpus}"
-        f"{mark[results['synthetic']]}: {found['clips']} clips of "
-        f"{len(found['uar_by_subject'])} subjects",
-        f"shared emotions: {', '.join(results['emotions'])}; chance {100 * found['chance']:.1f} %",
-    ]
-    for name, title in (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1")):
-        low, high = found[f"{name}_interval"]
-        lines.append(
-            f"{title:10}{100 * found[name]:6.1f} %   ({100 * low:.1f} to {100 * high:.1f})"
-        )
-    if results["left_out"]:
-        counts = ", ".join(f"{count} {name}" for name, count in results["left_out"].items())
-        lines.append(f"left out, unknown to the network: {counts}")
-    return "\n".join(lines)

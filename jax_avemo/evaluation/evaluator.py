@@ -1,7 +1,7 @@
-"""How a trained network is measured: predictions, figures with intervals, identity leakage."""
+"""Evaluation of a run: predictions, metrics, calibration, leakage and robustness."""
 
+import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,20 +17,38 @@ from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
 from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
 from jax_avemo.data.splits import Split
 from jax_avemo.evaluation import calibration, leakage, metrics, robustness
+from jax_avemo.evaluation.predictions import (
+    EMBEDDINGS_FILE,
+    predictions_of,
+    write_embeddings,
+    write_predictions,
+)
 from jax_avemo.evaluation.provenance import provenance
+from jax_avemo.evaluation.results import (
+    RESULTS_FILE,
+    ROBUSTNESS_FILE,
+    Calibration,
+    Estimate,
+    Leakage,
+    Metrics,
+    MetricsByPart,
+    Results,
+    RobustnessResults,
+    TestCalibration,
+    read_results,
+    write_results,
+)
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import devices, multihost
 from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.runtime.files import atomic_path, write_atomic, write_json
 from jax_avemo.runtime.progress import Progress
+from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoints, train_loop
 from jax_avemo.training.erase import Embed
 from jax_avemo.training.train_step import make_evaluation_step
-
-EMBEDDINGS_NAME = "embeddings.npz"
 
 
 @runtime_checkable
@@ -101,7 +119,7 @@ def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndar
 def make_validation(
     config: ConfigDict, clips: ClipSource, split: Split
 ) -> Callable[[AVEmo, Mesh, LabelIndex], tuple[train_loop.Evaluate, Embed]]:
-    """What the training loop calls to measure the network on the selecting subjects, and to embed
+    """What the training loop calls to evaluate the network on the validation subjects, and to embed
     the clips it trains on."""
     selecting = split.test if config.evaluate.selection_split == "test" else split.validation
     rows = train_loop.rows_of(clips, selecting)
@@ -126,7 +144,7 @@ def make_validation(
 
 
 def labels_of(clips: ClipSource, rows: Sequence[int], index: LabelIndex) -> Int[np.ndarray, " N"]:
-    """The emotions' numbers; every clip that is measured must have one.
+    """The emotions' numbers; every clip that is evaluated must have one.
 
     Raises:
       UserError: a clip's emotion is not one of the network's.
@@ -141,13 +159,13 @@ def labels_of(clips: ClipSource, rows: Sequence[int], index: LabelIndex) -> Int[
     return labels
 
 
-def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None) -> dict[str, Any]:
-    """Measure the best checkpoint of `run` on one part of its split, and write the results.
+def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None) -> Results:
+    """Evaluate the best checkpoint of `run` on one part of its split, and write the results.
 
     Args:
       run: directory with `checkpoints/`; nothing else of it is read.
       part: "test" (subjects never seen), "validation", or "probe" (held-out clips of the training
-        subjects). Leakage is measured with "test".
+        subjects). Calibration and leakage are measured with "test".
       data_dir: prepared clips, when they moved.
 
     Returns:
@@ -158,34 +176,47 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
     trained, clips, rows, predict = open_run(run, part=part, data_dir=data_dir)
     outputs = predict(trained.variables, rows, f"evaluating {part}")
     labels = labels_of(clips, rows, trained.index)
-    results = provenance(trained, clips)
-    results["metrics"] = {
-        part: figures(outputs["probabilities"], labels, clips, rows, trained),
-        "validation_at_selection": trained.about.get("validation"),
-    }
-    if part == "test":
-        results["calibration"] = calibrate(trained, clips, predict, outputs, labels)
-        train_rows = train_loop.rows_of(clips, trained.split.train)
-        probe_rows = train_loop.rows_of(clips, trained.split.probe)
-        results["leakage"], learnt = leakage.measure(
-            clips.labels,
-            train_rows,
-            probe_rows,
-            rows,
-            outputs,
-            predict,
-            variables=trained.variables,
-            untrained_variables=leakage.initial_variables(trained),
-            seed=trained.config.seed,
-        )
-        parts = [("train", train_rows), ("probe", probe_rows), ("test", rows)]
-        if multihost.is_first():
-            write_embeddings(run / EMBEDDINGS_NAME, clips, parts, learnt, outputs)
+    found = metrics_of(outputs["probabilities"], labels, clips, rows, trained)
+    at_selection = trained.about.get("validation")
+    results = Results(
+        **provenance(trained, clips),
+        metrics=MetricsByPart(**{part: found}, validation_at_selection=at_selection),
+        calibration=calibrate(trained, clips, predict, outputs, labels) if part == "test" else None,
+        leakage=measure_leakage(trained, clips, predict, rows, outputs) if part == "test" else None,
+    )
     suffix = "" if part == "test" else f"-{part}"
     if multihost.is_first():
-        write_predictions(run / f"predictions{suffix}.jsonl", clips, rows, outputs, trained.index)
-        write_json(run / f"results{suffix}.json", results)
+        predictions = predictions_of(clips, rows, outputs["probabilities"], trained.index.emotions)
+        write_predictions(run / f"predictions{suffix}.jsonl", predictions)
+        write_results(run / f"results{suffix}.json", results)
     return results
+
+
+def measure_leakage(
+    trained: Trained,
+    clips: ClipSource,
+    predict: Predict,
+    test_rows: Sequence[int],
+    test_outputs: Mapping[str, np.ndarray],
+) -> Leakage:
+    """The leakage report of a run; writes `embeddings.npz`, on which it is measured."""
+    train_rows = train_loop.rows_of(clips, trained.split.train)
+    probe_rows = train_loop.rows_of(clips, trained.split.probe)
+    report, learnt = leakage.measure(
+        clips.labels,
+        train_rows,
+        probe_rows,
+        test_rows,
+        test_outputs,
+        predict,
+        variables=trained.variables,
+        untrained_variables=leakage.initial_variables(trained),
+        seed=trained.config.seed,
+    )
+    parts = [("train", train_rows), ("probe", probe_rows), ("test", test_rows)]
+    if multihost.is_first():
+        write_embeddings(trained.run / EMBEDDINGS_FILE, clips, parts, learnt, test_outputs)
+    return report
 
 
 def open_run(
@@ -213,8 +244,8 @@ def open_run(
     return trained, clips, rows, predict
 
 
-def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> dict[str, Any]:
-    """Measure the run on its test clips made worse in every way of `robustness.conditions`.
+def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> RobustnessResults:
+    """Evaluate the run on its test clips made worse in every way of `robustness.conditions`.
 
     Returns what is written: `results-robustness.json`.
     """
@@ -228,8 +259,7 @@ def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> dict[str,
         }.items()
     }
     clean = predicted.pop("clean")
-    results = provenance(trained, clips)
-    results["robustness"] = robustness.compare_conditions(
+    conditions = robustness.compare_conditions(
         labels_of(clips, rows, trained.index),
         predicted,
         clean,
@@ -238,8 +268,9 @@ def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> dict[str,
         seed=config.seed,
         samples=config.evaluate.bootstrap_samples,
     )
+    results = RobustnessResults(**provenance(trained, clips), robustness=conditions)
     if multihost.is_first():
-        write_json(run / "results-robustness.json", results)
+        write_results(run / ROBUSTNESS_FILE, results)
     return results
 
 
@@ -251,21 +282,21 @@ def clips_of_part(split: Split, part: str) -> tuple[str, ...]:
     return parts[part]
 
 
-def figures(
+def metrics_of(
     probabilities: Float[np.ndarray, "N K"],
     labels: Int[np.ndarray, " N"],
     clips: ClipSource,
     rows: Sequence[int],
     trained: Trained,
-) -> dict[str, Any]:
+) -> Metrics:
     """UAR, WAR and macro-F1 with 95 % intervals over subjects; confusion; by subject and sex."""
     predicted = probabilities.argmax(1)
     classes = len(trained.index.emotions)
     subjects = np.array([clips.labels[row].subject for row in rows])
     sexes = np.array([clips.labels[row].sex for row in rows])
-    found: dict[str, Any] = {"clips": len(rows), "chance": 1 / classes}
-    for name, metric in metrics.METRICS.items():
-        interval = metrics.bootstrap_interval(
+
+    def estimate(metric: metrics.Metric) -> Estimate:
+        return metrics.bootstrap_interval(
             labels,
             predicted,
             subjects,
@@ -274,19 +305,33 @@ def figures(
             seed=trained.config.seed,
             samples=trained.config.evaluate.bootstrap_samples,
         )
-        found[name] = interval.value
-        found[f"{name}_interval"] = [interval.low, interval.high]
-    found["ece"] = metrics.expected_calibration_error(probabilities, labels)
-    found["confusion"] = metrics.confusion_matrix(labels, predicted, classes).tolist()
 
     def uar_where(mask: np.ndarray) -> float:
         confusion = metrics.confusion_matrix(labels[mask], predicted[mask], classes)
         return float(metrics.unweighted_average_recall(confusion))
 
-    found["uar_by_subject"] = {s: uar_where(subjects == s) for s in sorted(set(subjects))}
-    found["uar_worst_quartile"] = metrics.worst_quartile(list(found["uar_by_subject"].values()))
-    found["uar_by_sex"] = {s: uar_where(sexes == s) for s in sorted(set(sexes) - {""})}
-    return found
+    uar, war = (
+        estimate(metrics.unweighted_average_recall),
+        estimate(metrics.weighted_average_recall),
+    )
+    macro_f1 = estimate(metrics.macro_f1)
+    by_subject = {str(name): uar_where(subjects == name) for name in sorted(set(subjects))}
+    confusion = metrics.confusion_matrix(labels, predicted, classes)
+    return Metrics(
+        clips=len(rows),
+        chance=1 / classes,
+        uar=uar.value,
+        uar_interval=uar.bounds,
+        war=war.value,
+        war_interval=war.bounds,
+        macro_f1=macro_f1.value,
+        macro_f1_interval=macro_f1.bounds,
+        ece=metrics.expected_calibration_error(probabilities, labels),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        uar_by_subject=by_subject,
+        uar_worst_quartile=metrics.worst_quartile(list(by_subject.values())),
+        uar_by_sex={str(sex): uar_where(sexes == sex) for sex in sorted(set(sexes) - {""})},
+    )
 
 
 def calibrate(
@@ -295,7 +340,7 @@ def calibrate(
     predict: Predict,
     test_outputs: dict[str, np.ndarray],
     test_labels: Int[np.ndarray, " N"],
-) -> dict[str, Any]:
+) -> Calibration:
     """Temperatures fitted on validation clips and stored with the run; ECE on test clips too."""
     rows = train_loop.rows_of(clips, trained.split.validation)
     labels = labels_of(clips, rows, trained.index)
@@ -305,79 +350,28 @@ def calibrate(
         change = calibration.only(name)
         found = predict(trained.variables, rows, f"calibrating {name}", change=change)
         fits[name] = calibration.fit_temperature(found["probabilities"], labels)
-    record = multihost.from_first(
-        lambda: calibration.write_calibration(trained.run, trained.step, fits)
+    written = multihost.from_first(
+        lambda: to_json(calibration.write_calibration(trained.run, trained.step, fits))
     )
     before = test_outputs["probabilities"]
     after = calibration.apply_temperature(before, next(iter(fits.values())).temperature)
-    ece = metrics.expected_calibration_error
-    return record | {
-        "test": {
-            "ece_before": ece(before, test_labels),
-            "ece_after": ece(after, test_labels),
-            "reliability_before": metrics.reliability(before, test_labels),
-            "reliability_after": metrics.reliability(after, test_labels),
-            "selective_accuracy": metrics.selective_accuracy(after, test_labels),
-        }
-    }
+    test = TestCalibration(
+        ece_before=metrics.expected_calibration_error(before, test_labels),
+        ece_after=metrics.expected_calibration_error(after, test_labels),
+        reliability_before=metrics.reliability(before, test_labels),
+        reliability_after=metrics.reliability(after, test_labels),
+        selective_accuracy=metrics.selective_accuracy(after, test_labels),
+    )
+    return dataclasses.replace(from_json(Calibration, written), test=test)
 
 
-def write_predictions(
-    path: Path,
-    clips: ClipSource,
-    rows: Sequence[int],
-    outputs: dict[str, np.ndarray],
-    index: LabelIndex,
-) -> None:
-    """One JSON object a clip: key, subject, sex, emotion, predicted, probabilities."""
-
-    lines = []
-    for row, probabilities in zip(rows, outputs["probabilities"].astype(float), strict=True):
-        label = clips.labels[row]
-        lines.append(
-            json.dumps(
-                {
-                    "key": label.key,
-                    "subject": label.subject,
-                    "sex": label.sex,
-                    "emotion": label.emotion,
-                    "predicted": index.emotions[int(probabilities.argmax())],
-                    "probabilities": [round(p, 6) for p in probabilities],
-                }
-            )
-        )
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
-
-
-def write_embeddings(
-    path: Path,
-    clips: ClipSource,
-    parts: Sequence[tuple[str, Sequence[int]]],
-    learnt: Mapping[str, np.ndarray],
-    test_outputs: Mapping[str, np.ndarray],
-) -> None:
-    """float32 arrays by name, and of every line `key`, `subject`, `emotion` and `part`."""
-    labels = [clips.labels[row] for _, rows in parts for row in rows]
-    arrays = {name: np.concatenate([x, test_outputs[name]]) for name, x in learnt.items()}
-    arrays |= {
-        name: np.array([getattr(label, name) for label in labels])
-        for name in ("key", "subject", "emotion")
-    }
-    arrays["part"] = np.array([part for part, rows in parts for _ in rows])
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
-
-
-def load_finished(run: Path) -> dict[str, Any] | None:
+def load_finished(run: Path) -> Results | None:
     """The test results of `run` if they read and are of its best checkpoint; else None."""
-    path = run / "results.json"
-    if not path.exists():
-        return None
     try:
-        results = dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError):
+        results = read_results(run / RESULTS_FILE)
+    except UserError:
         return None  # they are made again
     manager = checkpoints.open_checkpoints(run, read_only=True)
     best = checkpoints.best_step(manager, run)
     manager.close()
-    return results if results.get("step") == best else None
+    return results if results.step == best else None

@@ -1,8 +1,7 @@
-"""What a run's leakage report holds: which embeddings, of whose clips, attacked how."""
+"""The leakage report of a run: probes and verification attacks on its embeddings."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from jax_avemo.evaluation import probes
+from jax_avemo.evaluation.results import Leakage, ProbeResult, UnseenLeakage, VerificationResult
 from jax_avemo.evaluation.trained_network import Trained
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import multihost
@@ -36,7 +36,7 @@ def measure(
     variables: Any,
     untrained_variables: Any,
     seed: int,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[Leakage, dict[str, np.ndarray]]:
     """What z, z_e and z_i give away of identity and emotion, of this one network.
 
     `training_subjects`: linear and MLP probes trained on the network's training clips and tested
@@ -59,17 +59,14 @@ def measure(
     known = [labels[row] for row in rows]
     unseen = [labels[row] for row in test_rows]
     learnt = _only_embeddings(embed(variables, rows, "measuring leakage"))
-    untrained = embed(untrained_variables, rows, "the untrained network")
+    untrained = _only_embeddings(embed(untrained_variables, rows, "the untrained network"))
 
-    asked = {
-        "training_subjects": (learnt, tuple(probes.PROBES)),
-        "untrained": (_only_embeddings(untrained), ("linear",)),
-    }
-    total = sum(len(x) * len(TARGETS) * len(kinds) for x, kinds in asked.values())
-    report: dict[str, Any] = {}
+    probed = len(learnt) * len(probes.PROBES) + len(untrained)
+    total = len(TARGETS) * probed
     with Progress(total, "probing", unit="probes", shown=multihost.is_first()) as progress:
-        for name, (embeddings, kinds) in asked.items():
-            found = probes.leakage(
+
+        def probe(embeddings: Mapping[str, np.ndarray], kinds: Sequence[str]) -> Any:
+            return probes.leakage(
                 embeddings,
                 targets_of(known),
                 ~held_out,
@@ -79,16 +76,18 @@ def measure(
                 kinds=kinds,
                 after_each=progress.advance,
             )
-            report[name] = as_json(found)
-    report["unseen_subjects"] = {
-        name: {
-            "cosine": asdict(attack_by_cosine(test_outputs[name], x[~held_out], unseen)),
-            "plda": _attack_by_plda(test_outputs[name], x, known, unseen),
-            "probe": probe_halves(test_outputs[name], unseen, seed=seed),
-        }
+
+        trained_probes = probe(learnt, tuple(probes.PROBES))
+        untrained_probes = probe(untrained, ("linear",))
+    attacks = {
+        name: UnseenLeakage(
+            cosine=attack_by_cosine(test_outputs[name], x[~held_out], unseen),
+            plda=_attack_by_plda(test_outputs[name], x, known, unseen),
+            probe=probe_halves(test_outputs[name], unseen, seed=seed),
+        )
         for name, x in learnt.items()
     }
-    return report, learnt
+    return Leakage(trained_probes, untrained_probes, attacks), learnt
 
 
 def initial_variables(trained: Trained) -> Any:
@@ -105,7 +104,7 @@ def _initialisation(model: AVEmo) -> Callable[..., Any]:
 
 def attack_by_cosine(
     x: np.ndarray, training_x: np.ndarray, labels: Sequence[Labels]
-) -> probes.VerificationResult:
+) -> VerificationResult:
     """`probes.verification_eer` of test clips, centred on the training clips."""
     return probes.verification_eer(x - training_x.mean(axis=0), *_pair_labels(labels))
 
@@ -115,14 +114,14 @@ def _attack_by_plda(
     training_x: np.ndarray,
     known: Sequence[Labels],
     labels: Sequence[Labels],
-) -> dict[str, Any] | None:
+) -> VerificationResult | None:
     subjects = np.array([label.subject for label in known])
     try:
         # Also the clips that no network was trained on: an attacker takes what there is.
         scores = probes.plda_scores(training_x, subjects, x)
     except ValueError:
         return None  # too few training subjects or clips to learn from
-    return asdict(probes.verify(scores, *_pair_labels(labels)))
+    return probes.verify(scores, *_pair_labels(labels))
 
 
 def _pair_labels(labels: Sequence[Labels]) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
@@ -137,7 +136,7 @@ def _pair_labels(labels: Sequence[Labels]) -> tuple[np.ndarray, np.ndarray, Any,
 
 def probe_halves(
     x: np.ndarray, labels: Sequence[Labels], *, seed: int, kinds: Sequence[str] = ("linear",)
-) -> dict[str, Any]:
+) -> dict[str, ProbeResult]:
     """Probes for identity on people the network never saw: trained on half of each one's clips.
 
     Empty where there are fewer than two people or nothing is left to test on.
@@ -152,7 +151,7 @@ def probe_halves(
         groups=takes_of(labels),
         kinds=kinds,
     )
-    return as_json(found)["x"]["identity"]
+    return found["x"]["identity"]
 
 
 def first_half(labels: Sequence[Labels]) -> Bool[np.ndarray, " N"]:
@@ -192,19 +191,6 @@ def takes_of(labels: Sequence[Labels]) -> Shaped[np.ndarray, " N"]:
 def _take(label: Labels) -> str:
     # Where a corpus knows neither, every clip is a take of its own.
     return label.take if label.statement or label.take else label.key
-
-
-def as_json(
-    found: Mapping[str, Mapping[str, Mapping[str, probes.ProbeResult]]],
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of what `probes.leakage` gives."""
-    return {
-        name: {
-            target: {kind: asdict(result) for kind, result in kinds.items()}
-            for target, kinds in targets.items()
-        }
-        for name, targets in found.items()
-    }
 
 
 def _only_embeddings(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,34 +1,18 @@
-"""How good predictions are, and how sure of that one may be: metrics, intervals, comparisons.
+"""Metrics of predictions, their bootstrap intervals over subjects, and paired comparisons.
 
 Metrics are functions of confusion matrices [..., K, K] (rows = true class), so that thousands of
 resamples are one matrix product and one call.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from jax_avemo.evaluation.results import Coverage, Estimate, PairedDifference, ReliabilityBin
+
 Confusion = Shaped[np.ndarray, "*batch K K"]
 Metric = Callable[[Confusion], Float[np.ndarray, "*batch"]]
-
-
-class Interval(NamedTuple):
-    """A value and its percentile interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-class PairedDifference(NamedTuple):
-    """Metric of a minus metric of b, its interval, and the two-sided p of "no difference"."""
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
 
 
 def confusion_matrix(
@@ -97,41 +81,55 @@ def expected_calibration_error(
 
 def reliability(
     probabilities: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"], bins: int = 10
-) -> list[dict[str, float]]:
-    """The reliability diagram: clips, mean confidence and accuracy of every bin that has clips.
+) -> tuple[ReliabilityBin, ...]:
+    """The reliability diagram: every bin that has clips.
 
     Bins as in `expected_calibration_error` (Guo et al. 2017, section 2).
     """
     confidence, right = _confidence(probabilities, labels)
     in_bin = _bins(confidence, bins)
-    return [
-        {
-            "clips": int((in_bin == number).sum()),
-            "confidence": float(confidence[in_bin == number].mean()),
-            "accuracy": float(right[in_bin == number].mean()),
-        }
+    return tuple(
+        ReliabilityBin(
+            clips=int((in_bin == number).sum()),
+            confidence=float(confidence[in_bin == number].mean()),
+            accuracy=float(right[in_bin == number].mean()),
+        )
         for number in np.unique(in_bin)
-    ]
+    )
 
 
 def selective_accuracy(
     probabilities: Float[np.ndarray, "N K"],
     labels: Int[np.ndarray, " N"],
     coverages: Sequence[float] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1),
-) -> list[dict[str, float]]:
-    """Accuracy where only the surest share of the clips is judged (El-Yaniv and Wiener 2010).
+) -> tuple[Coverage, ...]:
+    """Accuracy where only the most confident clips are predicted (El-Yaniv and Wiener 2010).
 
-    At least one clip is judged; of equally sure ones the first. Clips with a label below 0 are left
-    out; empty where no clip has a label.
+    At least one clip is predicted; of equally confident ones the first. Clips with a label below 0
+    are left out; empty where no clip has a label.
     """
     confidence, right = _confidence(probabilities, labels)
     if right.size == 0:
-        return []
-    surest_first = right[np.argsort(-confidence, kind="stable")]
-    judged = [max(1, round(coverage * right.size)) for coverage in coverages]
+        return ()
+    most_confident_first = right[np.argsort(-confidence, kind="stable")]
+    predicted = [max(1, round(coverage * right.size)) for coverage in coverages]
+    return tuple(
+        Coverage(coverage, count, float(most_confident_first[:count].mean()))
+        for coverage, count in zip(coverages, predicted, strict=True)
+    )
+
+
+def recall_and_precision(
+    confusion: Sequence[Sequence[float]],
+) -> list[tuple[float | None, float | None]]:
+    """Recall and precision of each class; None where no clip is of it, or predicted as it."""
+    columns = [sum(column) for column in zip(*confusion, strict=True)]
     return [
-        {"coverage": coverage, "clips": count, "accuracy": float(surest_first[:count].mean())}
-        for coverage, count in zip(coverages, judged, strict=True)
+        (
+            row[index] / sum(row) if sum(row) else None,
+            row[index] / columns[index] if columns[index] else None,
+        )
+        for index, row in enumerate(confusion)
     ]
 
 
@@ -165,13 +163,14 @@ def bootstrap_interval(
     seed: int,
     samples: int = 2000,
     level: float = 0.95,
-) -> Interval:
+) -> Estimate:
     """A metric with its percentile bootstrap interval over subjects.
 
     Clips of one person are alike, so whole subjects are drawn with replacement (Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; Field and Welsh 2007 for
     clusters). R predictions of each clip (seeds or networks) are averaged inside a resample: the
     mean of the metric over R, so R does not make the interval narrower than its subjects allow.
+    A single subject has no interval.
 
     Raises:
         ValueError: shapes differ, or no clip has a label.
@@ -180,7 +179,9 @@ def bootstrap_interval(
     drawn = _draws(matrices.shape[1], samples, seed)
     low, high = _percentiles(_mean_metric(matrices, drawn, metric), level)
     everyone = np.ones((1, matrices.shape[1]))
-    return Interval(float(_mean_metric(matrices, everyone, metric)[0]), low, high)
+    value = float(_mean_metric(matrices, everyone, metric)[0])
+    # One subject drawn again and again says nothing about others.
+    return Estimate.of(value, None if matrices.shape[1] == 1 else (low, high))
 
 
 def paired_difference(
@@ -232,6 +233,8 @@ def paired_difference(
     # Equal up to rounding counts as at least as far: an exchange of nobody must count.
     extreme = int(np.sum(np.abs(flipped) >= abs(seen) - 1e-12))
     p_value = extreme / len(flipped) if exact else (extreme + 1) / (len(flipped) + 1)
+    if people == 1:
+        return PairedDifference(seen, None, None, p_value)
     return PairedDifference(seen, low, high, p_value)
 
 

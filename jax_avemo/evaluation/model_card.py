@@ -1,10 +1,12 @@
-"""What stands on a model's card: what it is, how good, what it leaks, and what it is not for."""
+"""Model card (Mitchell et al., FAT* 2019): use, data, results, leakage and limits, as Markdown."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from jax_avemo.evaluation.metrics import recall_and_precision
+from jax_avemo.evaluation.results import Metrics, ProbeResult, Results
+from jax_avemo.evaluation.tables import interval, percent
 from jax_avemo.runtime.files import write_atomic
 
 CARD_NAME = "card.md"
@@ -49,14 +51,14 @@ same regulation counts such systems as high-risk (Annex III), and the people exp
 told (Article 50(3)). Other places have other law. This is no legal advice: ask before use."""
 
 
-def write_card(run: Path, results: Mapping[str, Any]) -> Path:
+def write_card(run: Path, results: Results) -> Path:
     """Write the card of `results` (what `results.json` holds) beside them; returns its path."""
     path = run / CARD_NAME
     write_atomic(path, model_card(results).encode())
     return path
 
 
-def model_card(results: Mapping[str, Any]) -> str:
+def model_card(results: Results) -> str:
     """The card as Markdown, after Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 
     Names from the user's corpus are escaped: they cannot become markup.
@@ -73,14 +75,14 @@ def model_card(results: Mapping[str, Any]) -> str:
         "Consent and law": _LAW,
         "To make it again": _again(results),
     }
-    title = f"# Model card: {escaped(results['name'])}\n"
+    title = f"# Model card: {escaped(results.name)}\n"
     warnings = []
-    if results["synthetic"]:
+    if results.synthetic:
         warnings.append(SYNTHETIC_WARNING)
-    if not results["honest"]:
+    if not results.subject_independent:
         warnings.append(
-            "Not an honest protocol: test subjects took part in training or selection. The figures "
-            "are too good and exist to be compared with published ones made the same way."
+            "Not subject-independent: test subjects took part in training or selection. The "
+            "figures are too good and exist to be compared with published ones made the same way."
         )
     head = "".join(f"\n> **{warning}**\n" for warning in warnings)
     body = "".join(f"\n## {name}\n\n{text}\n" for name, text in sections.items())
@@ -94,108 +96,112 @@ def escaped(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", line)
 
 
-def _what(results: Mapping[str, Any]) -> str:
-    config = results["config"]
+def _what(results: Results) -> str:
+    config = results.config
     modalities = " and ".join(config["model.modalities"])
-    emotions = ", ".join(escaped(emotion) for emotion in results["emotions"])
+    emotions = ", ".join(escaped(emotion) for emotion in results.emotions)
     halves = "emotion and identity taken apart" if config["model.decouple"] else "emotion alone"
     return _table(
         ("", ""),
         [
             ("reads", f"{modalities}: aligned face crops and 16 kHz sound of one person"),
-            ("gives", f"probabilities of {len(results['emotions'])} emotions: {emotions}"),
-            ("network", f"size {results['size']}, {results['parameters']:,} parameters; {halves}"),
-            ("step", f"{results['step']} of {results['total_steps']}"),
-            ("made with", f"jax\\_avemo {results['versions']['jax_avemo']}"),
+            ("gives", f"probabilities of {len(results.emotions)} emotions: {emotions}"),
+            ("network", f"size {results.size}, {results.parameters:,} parameters; {halves}"),
+            ("step", f"{results.step} of {results.total_steps}"),
+            ("made with", f"jax\\_avemo {results.versions['jax_avemo']}"),
         ],
     )
 
 
-def _data(results: Mapping[str, Any]) -> str:
-    split = results["split"]
-    clips = split["clips"]
-    corpus = escaped(results["corpus"])
-    if results["synthetic"]:
-        seed = results["corpus_seed"]  # None where the demo's media were read as another corpus
+def _data(results: Results) -> str:
+    split, clips = results.split, results.split.clips
+    corpus = escaped(results.corpus)
+    if results.synthetic:
+        seed = results.corpus_seed  # None where the demo's media were read as another corpus
         corpus += " (synthetic actors" + (f", corpus seed {seed})" if seed is not None else ")")
-    parts = {
-        "training": ("train_subjects", f"{clips['train']} + {clips['probe']} kept for probes"),
-        "selection": ("validation_subjects", str(clips["validation"])),
-        "test": ("test_subjects", str(clips["test"])),
-    }
-    rows = [
-        (part, str(len(split[key])), count, _names(split[key]))
-        for part, (key, count) in parts.items()
-    ]
-    return f"Corpus: {corpus}, fingerprint `{results['clips']}`.\n\n" + _table(
+    parts = (
+        ("training", split.train_subjects, f"{clips.train} + {clips.probe} kept for probes"),
+        ("validation", split.validation_subjects, str(clips.validation)),
+        ("test", split.test_subjects, str(clips.test)),
+    )
+    rows = [(part, str(len(people)), count, _names(people)) for part, people, count in parts]
+    return f"Corpus: {corpus}, fingerprint `{results.clips}`.\n\n" + _table(
         ("part", "subjects", "clips", "who"), rows
     )
 
 
-def _protocol(results: Mapping[str, Any]) -> str:
-    split = results["split"]
-    if results["honest"]:
+def _protocol(results: Results) -> str:
+    split = results.split
+    if results.subject_independent:
         kept = "No test subject took part in training or selection."
     else:
         kept = "Test subjects took part in training or selection."
     return (
-        f"Split `{split['protocol']}`, fold {split['fold']} of {split['folds']}, seed "
-        f"{split['seed']}; the step was selected on {results['selected_on']} subjects. {kept} "
+        f"Split `{split.protocol}`, fold {split.fold} of {split.folds}, seed "
+        f"{split.seed}; the step was selected on {results.selected_on} subjects. {kept} "
         "Intervals are 95 % percentile bootstrap over subjects: they say how much another draw of "
         "such subjects could change the figure, not what another corpus, camera or seed would do."
     )
 
 
-def _results(results: Mapping[str, Any]) -> str:
-    found = results["metrics"]["test"]
-    chance = found["chance"]
+def _results(results: Results) -> str:
+    found = results.test
     rows = []
-    for key, title in (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1")):
-        low, high = found[f"{key}_interval"]
-        beside = "" if key == "macro_f1" else _percent(chance)
-        rows.append((title, _percent(found[key]), f"{_percent(low)} to {_percent(high)}", beside))
-    mark = "Synthetic subjects, " if results["synthetic"] else "Subjects "
-    text = f"{mark}never seen; {found['clips']} clips, %.\n\n"
+    for title, estimate in found.estimates.items():
+        chance = "" if title == "macro-F1" else percent(found.chance)
+        rows.append((title, percent(estimate.value), interval(estimate), chance))
+    mark = "Synthetic subjects, " if results.synthetic else "Subjects "
+    text = f"{mark}never seen; {found.clips} clips, %.\n\n"
     text += _table(("", "value", "95 % interval", "chance"), rows)
-    recall = [
-        (escaped(name), _percent(row[index] / sum(row)) if sum(row) else "no clip")
-        for index, (name, row) in enumerate(
-            zip(results["emotions"], found["confusion"], strict=True)
+    of_classes = [
+        (
+            escaped(name),
+            "no clip" if recall is None else percent(recall),
+            "never predicted" if precision is None else percent(precision),
+        )
+        for name, (recall, precision) in zip(
+            results.emotions, recall_and_precision(found.confusion), strict=True
         )
     ]
-    text += "\n\nRecall of every emotion, %.\n\n" + _table(("emotion", "recall"), recall)
-    by_subject = found["uar_by_subject"]
-    worst = min(by_subject, key=by_subject.get)
-    best = max(by_subject, key=by_subject.get)
-    text += (
-        f"\n\nUAR by subject: from {_percent(by_subject[worst])} ({escaped(worst)}) to "
-        f"{_percent(by_subject[best])} ({escaped(best)})."
+    text += "\n\nRecall and precision of every emotion, %.\n\n"
+    text += _table(("emotion", "recall", "precision"), of_classes)
+    return f"{text}\n\n{_people(found)} {_calibration(results)}"
+
+
+def _people(found: Metrics) -> str:
+    by_subject = found.uar_by_subject
+    worst = min(by_subject, key=lambda name: by_subject[name])
+    best = max(by_subject, key=lambda name: by_subject[name])
+    text = (
+        f"UAR by subject: from {percent(by_subject[worst])} ({escaped(worst)}) to "
+        f"{percent(by_subject[best])} ({escaped(best)}). Mean of the worst quarter: "
+        f"{percent(found.uar_worst_quartile)}."
     )
-    if "uar_worst_quartile" in found:
-        text += f" Mean of the worst quarter: {_percent(found['uar_worst_quartile'])}."
-    if found["uar_by_sex"]:
-        sexes = ", ".join(f"{sex} {_percent(uar)}" for sex, uar in found["uar_by_sex"].items())
+    if found.uar_by_sex:
+        sexes = ", ".join(f"{sex} {percent(uar)}" for sex, uar in found.uar_by_sex.items())
         text += f" By sex: {sexes}."
-    text += f" Expected calibration error: {_percent(found['ece'])}"
-    calibrated = results.get("calibration", {}).get("test")
-    if calibrated:
-        text += (
-            f", with the temperature fitted on validation clips {_percent(calibrated['ece_after'])}"
-        )
+    return text
+
+
+def _calibration(results: Results) -> str:
+    text = f"Expected calibration error: {percent(results.test.ece)}"
+    if results.calibration and results.calibration.test:
+        after = percent(results.calibration.test.ece_after)
+        text += f", with the temperature fitted on validation clips {after}"
     return text + "."
 
 
-def _leakage(results: Mapping[str, Any]) -> str:
-    leakage = results["leakage"]
+def _leakage(results: Results) -> str:
+    assert results.leakage is not None
     rows = []
-    for name, targets in leakage["training_subjects"].items():
+    for name, targets in results.leakage.training_subjects.items():
         row = [f"`{name}`"]
         for target in ("identity", "emotion"):
             probe = targets.get(target, {}).get("linear")
             row.append(_probe(probe) if probe else "not measurable")
-        unseen = leakage["unseen_subjects"].get(name, {})
-        attacks = (unseen.get("cosine"), unseen.get("plda"))
-        row += [_percent(attack["equal_error_rate"]) if attack else "-" for attack in attacks]
+        unseen = results.leakage.unseen_subjects.get(name)
+        attacks = (unseen.cosine, unseen.plda) if unseen else (None, None)
+        row += [percent(attack.equal_error_rate) if attack else "-" for attack in attacks]
         rows.append(tuple(row))
     header = ("embedding", "identity", "emotion", "EER, cosine", "EER, trained attacker")
     return (
@@ -207,16 +213,16 @@ def _leakage(results: Mapping[str, Any]) -> str:
     )
 
 
-def _probe(probe: Mapping[str, Any]) -> str:
-    value, low, high = (_percent(probe[key]) for key in ("balanced_accuracy", "low", "high"))
-    return f"{value} ({low} to {high}; chance {_percent(probe['chance'])})"
+def _probe(probe: ProbeResult) -> str:
+    value, chance = percent(probe.balanced_accuracy), percent(probe.chance)
+    return f"{value} ({interval(probe.estimate)}; chance {chance})"
 
 
-def _again(results: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    commit = results["commit"] or "of an installed package"
+def _again(results: Results) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    commit = results.commit or "of an installed package"
     return (
-        f"Commit {commit}, seed {results['seed']}; {versions}; {escaped(results['hardware'])}. "
+        f"Commit {commit}, seed {results.seed}; {versions}; {escaped(results.hardware)}. "
         "Every setting stands in `config.json` and `results.json` beside this card:\n\n"
         "    python -m jax_avemo.main --config=configs/NAME.py --workdir=RUN"
     )
@@ -230,7 +236,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _names(subjects: Sequence[str], most: int = 24) -> str:
     shown = ", ".join(escaped(subject) for subject in subjects[:most])
     return shown + (f" and {len(subjects) - most} more" if len(subjects) > most else "")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"

@@ -1,4 +1,4 @@
-"""What an embedding gives away: probes for identity and emotion, and speaker verification."""
+"""Probes of identity and emotion on frozen embeddings, and speaker verification."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,41 +15,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
+from jax_avemo.evaluation.results import ProbeResult, VerificationResult
+
 _INNER_FOLDS = 3
 _SHUFFLES = 5
 _BOOTSTRAP_SAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Balanced accuracy of a probe on clips it has not seen, with what to hold against it."""
-
-    balanced_accuracy: float
-    low: float
-    """95 % percentile interval, bootstrap over the test clips."""
-    high: float
-    chance: float
-    """1 / classes."""
-    shuffled_floor: float
-    """The same probe trained on shuffled labels, mean of 5 shuffles."""
-    classes: int
-    """In the training part."""
-    train_clips: int
-    test_clips: int
-    regularisation: float
-    """What the inner folds chose: C of the logistic regression, the L2 penalty of the MLP."""
-
-
-@dataclass(frozen=True)
-class VerificationResult:
-    """Equal error rates, in [0, 0.5] or so: 0.5 = identity cannot be told, 0 = always."""
-
-    equal_error_rate: float | None
-    """None where there is no genuine or no impostor pair (a single subject, one emotion)."""
-    equal_error_rate_same_sex: float | None
-    """Impostors of the same sex only; None also where the sexes are not known."""
-    genuine_pairs: int
-    impostor_pairs: int
 
 
 def _logistic(regularisation: float, seed: int) -> Any:

@@ -1,4 +1,4 @@
-"""What a result says of where it comes from."""
+"""Provenance of a result: corpus, split, commit, versions, hardware and config."""
 
 import os
 import platform
@@ -12,50 +12,46 @@ import jax
 from jax_avemo import __version__
 from jax_avemo import config as settings
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.evaluation.results import ClipCounts, SplitFacts
 from jax_avemo.evaluation.trained_network import Trained
 from jax_avemo.runtime import devices
-
-RESULTS_SCHEMA_VERSION = 2
+from jax_avemo.runtime.records import to_json
 
 
 def provenance(trained: Trained, clips: ClipSource) -> dict[str, Any]:
-    """Everything a reader needs to know where a number comes from."""
+    """The fields of `results.Provenance`."""
     split, config = trained.split, trained.config
+    counts = ClipCounts(len(split.train), len(split.probe), len(split.validation), len(split.test))
     return {
-        "schema_version": RESULTS_SCHEMA_VERSION,
         "name": config.name,
         "size": config.size,
         "corpus": config.data.corpus,
         "synthetic": config.data.corpus == "demo" or clips.synthetic,
         "corpus_seed": config.data.demo_seed if config.data.corpus == "demo" else None,
         "clips": clips.fingerprint,
-        "honest": split.honest and config.evaluate.selection_split == "validation",
+        "subject_independent": split.subject_independent
+        and config.evaluate.selection_split == "validation",
         "selected_on": config.evaluate.selection_split,
-        "split": {
-            "protocol": split.protocol,
-            "fold": split.fold,
-            "folds": split.folds,
-            "seed": split.seed,
-            "train_subjects": list(split.train_subjects),
-            "validation_subjects": list(split.validation_subjects),
-            "test_subjects": list(split.test_subjects),
-            "clips": {
-                "train": len(split.train),
-                "probe": len(split.probe),
-                "validation": len(split.validation),
-                "test": len(split.test),
-            },
-        },
+        "split": SplitFacts(
+            protocol=split.protocol,
+            fold=split.fold,
+            folds=split.folds,
+            seed=split.seed,
+            train_subjects=tuple(split.train_subjects),
+            validation_subjects=tuple(split.validation_subjects),
+            test_subjects=tuple(split.test_subjects),
+            clips=counts,
+        ),
         "seed": config.seed,
         "step": trained.step,
         "total_steps": trained.about["total_steps"],
         "parameters": int(sum(x.size for x in jax.tree.leaves(trained.variables["params"]))),
-        "emotions": list(trained.index.emotions),
+        "emotions": tuple(trained.index.emotions),
         "commit": source_commit(),
         "versions": {"jax_avemo": __version__, "python": platform.python_version()}
         | {name: version(name) for name in ("jax", "flax", "optax", "numpy")},
         "hardware": f"{devices.describe()}, {os.cpu_count()} cores",
-        "config": settings.to_dict(config),
+        "config": to_json(settings.to_dict(config)),
     }
 
 

@@ -1,4 +1,4 @@
-"""What happens to a network's figures when its input is worse than it was in training."""
+"""Degraded input: missing modalities, noise, blur and delays, and the metrics under each."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from jax_avemo.evaluation import calibration, metrics
+from jax_avemo.evaluation.results import Condition
 from jax_avemo.schema import Batch
 
 Change = Callable[[Batch], Batch]
@@ -97,7 +98,7 @@ def conditions(modalities: tuple[str, ...]) -> dict[str, Change]:
     unnoticed = (() if "video" in modalities else of_video) + (
         () if "audio" in modalities else of_audio
     )
-    # Without its only modality a network has nothing to judge.
+    # Without its only modality a network has nothing to read.
     if len(modalities) == 1:
         unnoticed += ("sound off", "video off", "picture")
     return {name: change for name, change in GRID.items() if not name.startswith(unnoticed)}
@@ -112,30 +113,17 @@ def compare_conditions(
     classes: int,
     seed: int,
     samples: int,
-) -> dict[str, Any]:
+) -> dict[str, Condition]:
     """UAR under every condition with its interval, and less the clean one's, paired by subject."""
-    found: dict[str, Any] = {}
+    uar = metrics.unweighted_average_recall
+    settings: dict[str, Any] = {"classes": classes, "seed": seed, "samples": samples}
+    found = {}
     for name, predictions in {"clean": clean, **predicted}.items():
-        settings: dict[str, Any] = {"classes": classes, "seed": seed, "samples": samples}
-        uar = metrics.unweighted_average_recall
-        interval = metrics.bootstrap_interval(labels, predictions, subjects, uar, **settings)
-        found[name] = {"uar": interval.value, "uar_interval": [interval.low, interval.high]}
+        estimate = metrics.bootstrap_interval(labels, predictions, subjects, uar, **settings)
+        difference = None
         if name != "clean":
             difference = metrics.paired_difference(
                 labels, predictions, clean, subjects, uar, **settings
             )
-            found[name]["minus_clean"] = difference._asdict()
+        found[name] = Condition(estimate.value, estimate.bounds, difference)
     return found
-
-
-def table(found: Mapping[str, Any]) -> str:
-    """As a reader wants it, on a terminal."""
-    lines = [f"{'':20}{'UAR':>6}{'interval':>16}{'minus clean':>13}{'interval':>18}"]
-    for name, row in found.items():
-        low, high = row["uar_interval"]
-        line = f"{name:20}{100 * row['uar']:>6.1f}{f'{100 * low:.1f} to {100 * high:.1f}':>16}"
-        if gap := row.get("minus_clean"):
-            interval = f"{100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}"
-            line += f"{100 * gap['difference']:>+13.1f}{interval:>18}"
-        lines.append(line)
-    return "\n".join(lines)

@@ -1,7 +1,6 @@
-"""Where a network looks, on a few of its test clips: over the face and over time."""
+"""Attention of a network on a few test clips: over the face and over time."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ from jaxtyping import Float, UInt8
 
 from jax_avemo.data.pipeline import evaluation_batches
 from jax_avemo.evaluation.evaluator import open_run
+from jax_avemo.evaluation.predictions import PREDICTIONS_FILE, ClipPrediction, read_predictions
+from jax_avemo.evaluation.tables import percent
 from jax_avemo.training import build
 
 
@@ -29,15 +30,15 @@ class Looked(NamedTuple):
     """What each step counts in z."""
 
 
-def choose(predictions: Sequence[Mapping[str, Any]], each: int = 2) -> list[Mapping[str, Any]]:
-    """The surest right and the surest wrong clips, `each` of both, of different emotions."""
-    chosen: list[Mapping[str, Any]] = []
+def choose(predictions: Sequence[ClipPrediction], each: int = 2) -> list[ClipPrediction]:
+    """The most confident right and wrong clips, `each` of both, of different emotions."""
+    chosen: list[ClipPrediction] = []
     for right in (True, False):
-        kind = [line for line in predictions if (line["predicted"] == line["emotion"]) == right]
+        kind = [line for line in predictions if line.right == right]
         emotions: set[str] = set()
-        for line in sorted(kind, key=lambda line: (-max(line["probabilities"]), line["key"])):
-            if len(emotions) < each and line["emotion"] not in emotions:
-                emotions.add(line["emotion"])
+        for line in sorted(kind, key=lambda line: (-line.confidence, line.key)):
+            if len(emotions) < each and line.emotion not in emotions:
+                emotions.add(line.emotion)
                 chosen.append(line)
     return chosen
 
@@ -48,11 +49,10 @@ def look(run: Path, data_dir: Path | None = None) -> list[Looked]:
     Raises:
       UserError: no checkpoint, or the clips are not stored any more.
     """
-    lines = (run / "predictions.jsonl").read_text().splitlines()
-    chosen = choose([json.loads(line) for line in lines])
+    chosen = choose(read_predictions(run / PREDICTIONS_FILE))
     trained, clips, rows, _ = open_run(run, data_dir=data_dir)
     by_key = {clips.labels[row].key: row for row in rows}
-    wanted = [by_key[line["key"]] for line in chosen]
+    wanted = [by_key[line.key] for line in chosen]
     inputs = build.build_inputs(trained.config, training=False)
     (batch,) = evaluation_batches(clips, wanted, inputs, trained.index, batch_size=len(wanted))
 
@@ -66,11 +66,11 @@ def look(run: Path, data_dir: Path | None = None) -> list[Looked]:
     for number, line in enumerate(chosen):
         real = np.flatnonzero(batch["video_mask"][number])
         middle = int(real[len(real) // 2]) if len(real) else 0
+        sure = percent(line.confidence, 0)
         weights = None if outputs.step_weights is None else outputs.step_weights[number]
-        sure = 100 * max(line["probabilities"])
         found.append(
             Looked(
-                title=f"{line['emotion']}, said {line['predicted']} ({sure:.0f} %)",
+                title=f"{line.emotion}, predicted {line.predicted} ({sure} %)",
                 face=np.asarray(batch["video"][number, middle]) if len(real) else None,
                 maps={layer: value[number, middle] for layer, value in maps.items()},
                 sound=np.asarray(batch["audio"][number, : batch["audio_length"][number]]),

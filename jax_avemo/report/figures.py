@@ -1,4 +1,4 @@
-"""What a report's pictures look like: data in, SVG text out.
+"""Figures of reports as SVG text.
 
 Colours of text and axes are the page's own (`currentColor`), so that a figure reads in light and
 in dark; nothing in it asks for anything outside.
@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
+
+from jax_avemo.evaluation.results import Estimate, Leakage, TestCalibration
+from jax_avemo.evaluation.tables import percent
 
 _INK = "#0a0b0c"
 """Stands for the page's text colour until the figure is text."""
@@ -117,32 +120,34 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
     return _svg(figure, "training")
 
 
-def calibration(test: Mapping[str, Any]) -> str:
+def calibration(test: TestCalibration) -> str:
     """Reliability before and after temperature scaling, and accuracy of the surest clips."""
     figure, axes = _figure(2, 1, 3.8, 3.2)
     axis = axes[0, 0]
     axis.plot([0, 1], [0, 1], color=_INK, lw=0.5)
-    for number, when in enumerate(("before", "after")):
-        bins = test[f"reliability_{when}"]
-        error = 100 * test[f"ece_{when}"]
+    diagrams = (
+        ("before", test.reliability_before, test.ece_before),
+        ("after", test.reliability_after, test.ece_after),
+    )
+    for number, (when, bins, error) in enumerate(diagrams):
         axis.plot(
-            [row["confidence"] for row in bins],
-            [row["accuracy"] for row in bins],
+            [row.confidence for row in bins],
+            [row.accuracy for row in bins],
             "o-",
             color=PALETTE[number],
             ms=3,
             lw=1,
-            label=f"{when} scaling, ECE {error:.1f} %",
+            label=f"{when} scaling, ECE {percent(error)} %",
         )
     axis.set_xlabel("confidence")
     axis.set_ylabel("accuracy")
     axis.set_title("reliability on test clips")
     _legend(axis)
     axis = axes[0, 1]
-    rows = test["selective_accuracy"]
+    rows = test.selective_accuracy
     axis.plot(
-        [100 * row["coverage"] for row in rows],
-        [100 * row["accuracy"] for row in rows],
+        [100 * row.coverage for row in rows],
+        [100 * row.accuracy for row in rows],
         "o-",
         color=PALETTE[2],
         ms=3,
@@ -154,39 +159,39 @@ def calibration(test: Mapping[str, Any]) -> str:
     return _svg(figure, "calibration")
 
 
-def leakage(report: Mapping[str, Any]) -> str:
+def leakage(report: Leakage) -> str:
     """Balanced accuracy of every probe of identity and emotion, with chance and the floors."""
     figure, axes = _figure(2, 1, 4.4, 3.0)
-    names = list(report["training_subjects"])
+    names = list(report.training_subjects)
     for axis, target in zip(axes[0], ("identity", "emotion"), strict=True):
         for place, name in enumerate(names):
-            kinds = report["training_subjects"][name].get(target, {})
+            kinds = report.training_subjects[name].get(target, {})
             for number, (kind, probe) in enumerate(kinds.items()):
                 middle = place + 0.25 * (number - (len(kinds) - 1) / 2)
-                value = 100 * probe["balanced_accuracy"]
-                bounds = [[value - 100 * probe["low"]], [100 * probe["high"] - value]]
+                value = 100 * probe.balanced_accuracy
+                bounds = [[value - 100 * probe.low], [100 * probe.high - value]]
                 label = f"{kind} probe" if place == 0 else None
                 axis.bar(middle, value, 0.22, color=PALETTE[number], label=label)
                 axis.errorbar(middle, value, np.maximum(bounds, 0), color=_INK, lw=0.8)
                 axis.plot(
                     [middle - 0.11, middle + 0.11],
-                    [100 * probe["shuffled_floor"]] * 2,
+                    [100 * probe.shuffled_floor] * 2,
                     color=PALETTE[1],
                     lw=1.5,
                     label="shuffled labels" if place == number == 0 else None,
                 )
-            untrained = report.get("untrained", {}).get(name, {}).get(target, {}).get("linear")
+            untrained = report.untrained.get(name, {}).get(target, {}).get("linear")
             if untrained:
                 axis.plot(
                     place,
-                    100 * untrained["balanced_accuracy"],
+                    100 * untrained.balanced_accuracy,
                     "D",
                     color=PALETTE[3],
                     ms=4,
                     label="untrained network" if place == 0 else None,
                 )
             if kinds and place == 0:
-                chance = 100 * next(iter(kinds.values()))["chance"]
+                chance = 100 * next(iter(kinds.values())).chance
                 axis.axhline(chance, color=_INK, lw=0.6, ls=":", label="chance")
         axis.set_xticks(range(len(names)), names)
         axis.set_ylim(0, 105)
@@ -320,13 +325,14 @@ def time_attention(
     return _svg(figure, "time attention")
 
 
-def forest(rows: Mapping[str, Sequence[float]], title: str, chance: float | None = None) -> str:
-    """Values with their intervals, one line each: name -> value, low, high (shares)."""
+def forest(rows: Mapping[str, Estimate], title: str, chance: float | None = None) -> str:
+    """Estimates (shares) with their intervals, one line each."""
     figure, axes = _figure(1, 1, 5.6, 0.7 + 0.32 * len(rows))
     axis = axes[0, 0]
-    for place, (value, low, high) in enumerate(rows.values()):
-        axis.plot([100 * low, 100 * high], [place, place], color=PALETTE[0], lw=2)
-        axis.plot(100 * value, place, "o", color=PALETTE[1], ms=5)
+    for place, found in enumerate(rows.values()):
+        if found.low is not None and found.high is not None:
+            axis.plot([100 * found.low, 100 * found.high], [place] * 2, color=PALETTE[0], lw=2)
+        axis.plot(100 * found.value, place, "o", color=PALETTE[1], ms=5)
     if chance is not None:
         axis.axvline(100 * chance, color=_INK, lw=0.6, ls=":")
     axis.set_yticks(range(len(rows)), list(rows))

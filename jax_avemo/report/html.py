@@ -102,13 +102,3 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1>{lead}<nav>{links}</nav>{body}</body></html>\n"
     )
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """A share in percent; "-" where there is none."""
-    return "-" if share is None else f"{100 * share:.{digits}f}"
-
-
-def with_interval(value: float, low: float, high: float) -> str:
-    """A share and its interval in percent."""
-    return f"{percent(value)} ({percent(low)} to {percent(high)})"

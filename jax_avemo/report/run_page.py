@@ -1,4 +1,4 @@
-"""What the page of one run says."""
+"""Report page of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,30 +6,29 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from jax_avemo.evaluation.results import Condition, Facts, Metrics, Results
+from jax_avemo.evaluation.tables import percent, with_interval
 from jax_avemo.report import figures, html
 from jax_avemo.report.attention_maps import Looked
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
-_METRICS = (("uar", "UAR"), ("war", "WAR"), ("macro_f1", "macro-F1"))
-_ATTACKS = (("cosine", "cosine"), ("plda", "trained attacker (PLDA)"))
 
-
-def marks(record: Mapping[str, Any]) -> str:
+def marks(record: Facts) -> str:
     """What a reader must know before any number."""
     said = []
-    if record["synthetic"]:
+    if record.synthetic:
         said.append("Synthetic actors: drawn faces and computed voices. It says nothing of people.")
-    if not record["honest"]:
-        said.append("Not an honest protocol: test subjects took part in training or selection.")
+    if not record.subject_independent:
+        said.append("Not subject-independent: test subjects took part in training or selection.")
     return "".join(html.text(words, css="warn") for words in said)
 
 
 def run_page(
-    results: Mapping[str, Any],
+    results: Results,
     log: Sequence[Mapping[str, Any]],
     embeddings: Mapping[str, Shaped[np.ndarray, "N ..."]] | None,
     looked: Sequence[Looked],
-    robustness: Mapping[str, Any] | None,
+    robustness: Mapping[str, Condition] | None,
     run: str,
 ) -> str:
     """One HTML file.
@@ -42,104 +41,97 @@ def run_page(
       robustness: of results-robustness.json; None = not measured.
       run: its directory, for the commands.
     """
-    test = results["metrics"]["test"]
-    uar = html.with_interval(test["uar"], *test["uar_interval"])
-    split = results["split"]
+    test = results.test
+    uar, chance = with_interval(test.estimates["UAR"]), percent(test.chance)
     lead = marks(results) + html.text(
-        f"UAR {uar} %, chance {html.percent(test['chance'])} %: {test['clips']} clips of "
-        f"{len(split['test_subjects'])} subjects that took no part in training or selection, size "
-        f"{results['size']}, corpus {results['corpus']}."
-        if results["honest"]
-        else f"UAR {uar} %, chance {html.percent(test['chance'])} %: {test['clips']} clips."
+        f"UAR {uar} %, chance {chance} %: {test.clips} clips of "
+        f"{len(results.split.test_subjects)} subjects that took no part in training or selection, "
+        f"size {results.size}, corpus {results.corpus}."
+        if results.subject_independent
+        else f"UAR {uar} %, chance {chance} %: {test.clips} clips."
     )
     sections = [
         ("Results", _results(results)),
         ("Who it works for", _people(test)),
         ("Training", html.figure(figures.training(log), "Losses, task weights, selection.")),
-        ("Calibration", _calibration(results["calibration"])),
-        ("Identity leakage", _leakage(results["leakage"])),
+        ("Calibration", _calibration(results)),
+        ("Identity leakage", _leakage(results)),
     ]
     if embeddings is not None:
         sections.append(("Embeddings", _projections(embeddings)))
     if looked:
         sections.append(("Where it looks", _attention(looked)))
     if robustness is not None:
-        sections.append(("Worse input", _robustness(robustness["robustness"])))
+        sections.append(("Worse input", _robustness(robustness)))
     sections += [("Data", _data(results)), ("Make it again", _again(results, run))]
-    return html.page(f"Run {results['name']}", lead, sections)
+    return html.page(f"Run {results.name}", lead, sections)
 
 
-def _results(results: Mapping[str, Any]) -> str:
-    test = results["metrics"]["test"]
-    rows = [
-        (title, html.with_interval(test[name], *test[f"{name}_interval"]))
-        for name, title in _METRICS
-    ]
-    matrix = figures.confusion(test["confusion"], results["emotions"], "recall, %")
+def _results(results: Results) -> str:
+    test = results.test
+    rows = [(title, with_interval(estimate)) for title, estimate in test.estimates.items()]
+    matrix = figures.confusion(test.confusion, results.emotions, "recall, %")
     return html.table(
         ("", "% (95 % interval over subjects)"), rows, "Unseen subjects"
     ) + html.figure(matrix, "Rows: the emotion that was acted. Columns: what the network said.")
 
 
-def _people(test: Mapping[str, Any]) -> str:
-    rows = [("worst quarter of the subjects", html.percent(test["uar_worst_quartile"]))]
-    rows += [(sex, html.percent(uar)) for sex, uar in test["uar_by_sex"].items()]
-    drawn = figures.subjects(test["uar_by_subject"], test["chance"])
+def _people(test: Metrics) -> str:
+    rows = [("worst quarter of the subjects", percent(test.uar_worst_quartile))]
+    rows += [(sex, percent(uar)) for sex, uar in test.uar_by_sex.items()]
+    drawn = figures.subjects(test.uar_by_subject, test.chance)
     return html.table(("", "UAR, %"), rows) + html.figure(drawn, "Every test subject.")
 
 
-def _calibration(calibration: Mapping[str, Any]) -> str:
+def _calibration(results: Results) -> str:
+    assert results.calibration is not None
+    assert results.calibration.test is not None
     rows = [
-        (name, f"{fit['temperature']:.2f}", fit["clips"], html.percent(fit["ece_before"]))
-        for name, fit in calibration["modalities"].items()
+        (name, f"{fit.temperature:.2f}", fit.clips, percent(fit.ece_before))
+        for name, fit in results.calibration.modalities.items()
     ]
     fitted = html.table(
-        ("judged from", "temperature", "clips", "ECE before, %"),
+        ("predicted from", "temperature", "clips", "ECE before, %"),
         rows,
-        "Temperatures, fitted on the selecting subjects",
+        "Temperatures, fitted on the validation subjects",
     )
-    drawn = figures.calibration(calibration["test"])
+    drawn = figures.calibration(results.calibration.test)
     return html.figure(drawn, "Test clips; the temperature never saw them.") + fitted
 
 
-def _leakage(leakage: Mapping[str, Any]) -> str:
-    rows = []
-    for name, told in leakage["unseen_subjects"].items():
-        for attack, title in _ATTACKS:
-            if found := told[attack]:
+def _leakage(results: Results) -> str:
+    assert results.leakage is not None
+    rows, probed = [], []
+    for name, told in results.leakage.unseen_subjects.items():
+        for title, found in (("cosine", told.cosine), ("trained attacker (PLDA)", told.plda)):
+            if found:
                 rows.append(
                     (
                         name,
                         title,
-                        html.percent(found["equal_error_rate"]),
-                        html.percent(found["equal_error_rate_same_sex"]),
-                        f"{found['genuine_pairs']} / {found['impostor_pairs']}",
+                        percent(found.equal_error_rate),
+                        percent(found.equal_error_rate_same_sex),
+                        f"{found.genuine_pairs} / {found.impostor_pairs}",
                     )
                 )
+        probed += [
+            (name, with_interval(probe.estimate), percent(probe.chance))
+            for probe in told.probe.values()
+        ]
     verified = html.table(
         ("embedding", "by", "EER, %", "same sex, %", "pairs same / different"),
         rows,
         "Unseen subjects: are two clips of one person? 50 % = cannot be told, 0 = always. Pairs "
         "differ in emotion and, where known, in words.",
     )
-    probed = [
-        (
-            name,
-            html.with_interval(*(probe[k] for k in ("balanced_accuracy", "low", "high"))),
-            html.percent(probe["chance"]),
-        )
-        for name, told in leakage["unseen_subjects"].items()
-        for probe in told["probe"].values()
-    ]
     unseen = html.table(
         ("embedding", "identity, %", "chance"),
         probed,
         "Unseen subjects: a linear probe trained on half of each one's clips",
     )
-    drawn = figures.leakage(leakage)
     return (
         html.figure(
-            drawn,
+            figures.leakage(results.leakage),
             "Probes on held-out clips of the training subjects, with 95 % intervals over clips.",
         )
         + verified
@@ -192,52 +184,44 @@ def _attention(looked: Sequence[Looked]) -> str:
     return drawn or html.text("This network has no attention to show.")
 
 
-def _robustness(found: Mapping[str, Any]) -> str:
-    rows = []
-    for name, row in found.items():
-        gap = row.get("minus_clean")
-        rows.append(
-            (
-                name,
-                html.with_interval(row["uar"], *row["uar_interval"]),
-                html.with_interval(gap["difference"], gap["low"], gap["high"]) if gap else "-",
-            )
+def _robustness(found: Mapping[str, Condition]) -> str:
+    rows = [
+        (
+            name,
+            with_interval(row.estimate),
+            with_interval(row.minus_clean) if row.minus_clean else "-",
         )
-    drawn = figures.forest(
-        {name: (row["uar"], *row["uar_interval"]) for name, row in found.items()}, "UAR, %"
-    )
+        for name, row in found.items()
+    ]
+    drawn = figures.forest({name: row.estimate for name, row in found.items()}, "UAR, %")
     return html.figure(drawn, "Test clips made worse; 95 % intervals over subjects.") + html.table(
         ("", "UAR, %", "less the clean one's, paired"), rows
     )
 
 
-def _data(results: Mapping[str, Any]) -> str:
-    split = results["split"]
-    parts = (
-        ("training", "train_subjects", "train"),
-        ("held out for probes", "train_subjects", "probe"),
-        ("selection", "validation_subjects", "validation"),
-        ("test", "test_subjects", "test"),
-    )
+def _data(results: Results) -> str:
+    split = results.split
     rows = [
-        (title, len(split[who]), split["clips"][clips], ", ".join(split[who]))
-        for title, who, clips in parts
+        (title, len(people), count, ", ".join(people))
+        for title, people, count in (
+            ("training", split.train_subjects, split.clips.train),
+            ("held out for probes", split.train_subjects, split.clips.probe),
+            ("validation", split.validation_subjects, split.clips.validation),
+            ("test", split.test_subjects, split.clips.test),
+        )
     ]
-    corpus = results["corpus"]
-    if results["corpus_seed"] is not None:
-        corpus += f", corpus seed {results['corpus_seed']}"
+    corpus = results.corpus
+    if results.corpus_seed is not None:
+        corpus += f", corpus seed {results.corpus_seed}"
     return html.text(
-        f"Corpus {corpus}; fingerprint of the clips {results['clips']}. Protocol "
-        f"{split['protocol']}, fold {split['fold']} of {split['folds']}, split seed "
-        f"{split['seed']}; selected on {results['selected_on']}. Emotions: "
-        f"{', '.join(results['emotions'])}."
+        f"Corpus {corpus}; fingerprint of the clips {results.clips}. Protocol {split.protocol}, "
+        f"fold {split.fold} of {split.folds}, split seed {split.seed}; selected on "
+        f"{results.selected_on}. Emotions: {', '.join(results.emotions)}."
     ) + html.table(("part", "subjects", "clips", "who"), rows)
 
 
-def _again(results: Mapping[str, Any], run: str) -> str:
-    config = results["config"]
-    settings = [(field, value) for field, value in config.items()]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+def _again(results: Results, run: str) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
         html.commands(
             [
@@ -247,10 +231,10 @@ def _again(results: Mapping[str, Any], run: str) -> str:
             ]
         )
         + html.text(
-            f"Commit {results['commit']}; seed {results['seed']}; step {results['step']} of "
-            f"{results['total_steps']}; {results['parameters']:,} parameters; {versions}; "
-            f"{results['hardware']}. To train it anew, give python -m jax_avemo.main the config "
+            f"Commit {results.commit}; seed {results.seed}; step {results.step} of "
+            f"{results.total_steps}; {results.parameters:,} parameters; {versions}; "
+            f"{results.hardware}. To train it anew, give python -m jax_avemo.main the config "
             "file it came from and the fields below."
         )
-        + html.folded("every setting", html.table(("field", "value"), settings))
+        + html.folded("every setting", html.table(("field", "value"), list(results.config.items())))
     )

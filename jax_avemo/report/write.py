@@ -1,12 +1,17 @@
-"""Which files a report is made of, and where it goes."""
+"""Report files of a run or of a cross-validation."""
 
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from jax_avemo.evaluation.predictions import EMBEDDINGS_FILE, read_embeddings
+from jax_avemo.evaluation.results import (
+    RESULTS_FILE,
+    ROBUSTNESS_FILE,
+    RobustnessResults,
+    read_results,
+    read_results_of,
+)
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_atomic
 
@@ -31,9 +36,11 @@ def write_report(
         raise UserError("reports need matplotlib; run: pip install 'jax_avemo[report]'")
     target = folder / REPORT_NAME
     if (folder / "crossval.json").exists():
+        from jax_avemo.crossval.crossval_record import read_crossval
         from jax_avemo.report.crossval_page import crossval_page
 
-        write_atomic(target, crossval_page(_read(folder / "crossval.json")).encode())
+        page = crossval_page(read_crossval(folder / "crossval.json"))
+        write_atomic(target, page.encode())
         return target
     if not (folder / "results.json").exists():
         raise UserError(
@@ -41,41 +48,23 @@ def write_report(
         )
     from jax_avemo.report.run_page import run_page
 
-    results = _read(folder / "results.json")
-    if results["schema_version"] < 2:
-        raise UserError(
-            f"{folder} was evaluated by an older version; avemo evaluate {folder} again"
-        )
+    results = read_results(folder / RESULTS_FILE)
     looked = []
     if attention:
         from jax_avemo.report.attention_maps import look
 
-        shown = results["synthetic"] if faces is None else faces
+        shown = results.synthetic if faces is None else faces
         looked = look(folder, data_dir)
         looked = looked if shown else [clip._replace(face=None) for clip in looked]
     log = folder / "metrics.jsonl"
-    robustness = folder / "results-robustness.json"
+    robustness = folder / ROBUSTNESS_FILE
     page = run_page(
         results,
         [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [],
-        _embeddings(folder / "embeddings.npz"),
+        read_embeddings(folder / EMBEDDINGS_FILE),
         looked,
-        _read(robustness) if robustness.exists() else None,
+        read_results_of(RobustnessResults, robustness).robustness if robustness.exists() else None,
         str(folder),
     )
     write_atomic(target, page.encode())
     return target
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); make it again") from error
-
-
-def _embeddings(path: Path) -> dict[str, np.ndarray] | None:
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)

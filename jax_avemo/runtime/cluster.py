@@ -1,5 +1,6 @@
-"""The cluster that a process was started on: flags, SLURM, Kubernetes or Cloud TPU."""
+"""Whether this process is one of several, and how they find each other; told without JAX."""
 
+import argparse
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,20 @@ class Cluster:
     process_index: int | None = None
     all_devices: bool = False
     """Every device this process sees is its own; else JAX decides."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of a run of several processes."""
+    several = parser.add_argument_group(
+        "several processes", "the same command on each; SLURM, Kubernetes and Cloud TPU need none"
+    )
+    several.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where process 0 can be reached by all"
+    )
+    several.add_argument(
+        "--process-count", type=int, metavar="N", help="how many (1 = stay alone on a cluster)"
+    )
+    several.add_argument("--process-index", type=int, metavar="K", help="which one this is, from 0")
 
 
 def find_cluster(

@@ -1,4 +1,4 @@
-"""The mesh of all devices, and the sharding of batches and states over it."""
+"""Which devices work together, and how batches and states are laid over them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Reuse of freed memory by a process that computes on a CPU."""
+"""That memory stays with a process that computes on a CPU: for the next step, not the system."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""Messages and progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+"""How long work shows itself: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time

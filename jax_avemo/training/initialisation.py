@@ -132,7 +132,9 @@ def from_run(
 def refuse_leak(run: Path, about: dict[str, Any], config: ConfigDict, split: Split) -> None:
     """UserError when a training subject of `run` selects or tests now, or a selecting one tests."""
     here = settings.to_dict(config)
-    if not split.honest or any(about["config"].get(k) != here[k] for k in _SAME_PEOPLE):
+    if not split.subject_independent or any(
+        about["config"].get(k) != here[k] for k in _SAME_PEOPLE
+    ):
         return
     trained, selected = (
         set(about["split"][f"{part}_subjects"]) for part in ("train", "validation")

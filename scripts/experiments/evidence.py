@@ -12,26 +12,50 @@ docs         the tables of docs/results.md and README from the records
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
 configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
-another one. Honest tables share networks. Cost at size bench: 75 to 100 s a network on 2
-quiet cores, and 40 more for the first of every experiment.
+another one. Subject-independent tables share networks. Cost at size bench: 75 to 100 s a network
+on 2 quiet cores, and 40 more for the first of every experiment.
 """
 
 import argparse
+import dataclasses
 import importlib.util
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from evidence_tables import OURS, PAGES, TABLES, filled
+from evidence_tables import (
+    OURS,
+    PAGES,
+    TABLES,
+    BalancedUar,
+    ConfoundRecord,
+    ConfoundRow,
+    EvidenceRecord,
+    ProbeOverSeeds,
+    ProtocolRow,
+    ProtocolsRecord,
+    filled,
+)
 
 from jax_avemo import config as settings
 from jax_avemo.command_line import guarded
 from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.crossval.crossval_record import CrossvalRecord
 from jax_avemo.evaluation import compare
+from jax_avemo.evaluation.compare import CellKey
+from jax_avemo.evaluation.predictions import ClipPrediction, read_predictions
+from jax_avemo.evaluation.results import (
+    BALANCED_FILE,
+    BalancedLeakage,
+    BalancedResults,
+    Facts,
+    ProbeResult,
+    read_results_of,
+)
 from jax_avemo.experiment import ensure_clips
-from jax_avemo.runtime.files import write_atomic, write_json
+from jax_avemo.runtime.files import try_lock, write_atomic
+from jax_avemo.runtime.records import write_record
 from jax_avemo.synthetic.plan import emotion_counts
 
 ROOT = Path(__file__).parents[2]
@@ -40,17 +64,25 @@ STRONGEST = ("intermediate_attention", "cfn_sr", "averaged_logits")
 CONFOUNDS = (0.0, 0.3, 0.6, 0.9)
 METHODS = ("fusion_only", "adversaries", "marginal_adversaries")
 PROTOCOLS = {
-    "subjects apart, selected on others (honest)": (),
+    "subject-independent, selected on validation subjects": (),
     "clips dealt, people recur (leaky)": ("split.protocol=leaky",),
     "clips dealt, the best step on the test clips (leaky)": (
         "split.protocol=leaky",
         "evaluate.selection_split=test",
     ),
 }
-HONEST = "honest"
+SHARED = "subject_independent"
 """Where the cells that tables share are, below the home of run directories."""
 NEW_TAKES = 1e-6
 """A confound so small that every emotion stays equally frequent, and yet other takes than at 0."""
+
+
+class BalancedTest(NamedTuple):
+    """One network on balanced takes."""
+
+    unseen: list[ClipPrediction]
+    same_people: list[ClipPrediction]
+    leakage: BalancedLeakage
 
 
 def names_in(file: str, group: str) -> list[str]:
@@ -93,7 +125,7 @@ def run_crossval(
     folds: int,
     seeds: int,
     only_folds: Sequence[int] = (),
-) -> tuple[list[runner.Cell], dict[str, Any]]:
+) -> tuple[list[runner.Cell], CrossvalRecord]:
     """All cells and their record; what is finished is skipped."""
     configs = [settings.load_config(spec, overrides) for spec in specs]
     cells = runner.make_cells(
@@ -108,16 +140,19 @@ def run_crossval(
         workdir=workdir,
         overrides=[f"--config.{override}" for override in overrides],
     )
-    return cells, crossval_record.write_record(cells, workdir, command)
+    return cells, crossval_record.write_crossval(cells, workdir, command)
 
 
-def run_confound(args: argparse.Namespace) -> dict[str, Any]:
-    """Networks at every confound, judged on balanced takes of unseen and of their own actors."""
-    from jax_avemo.evaluation.balanced import BALANCED_RECORD, PARTS, evaluate_balanced
-
+def run_confound(args: argparse.Namespace) -> ConfoundRecord:
+    """Networks at every confound, evaluated on balanced takes of unseen and of their own actors."""
     common = [f"data.demo_seed={args.corpus_seed}", *args.override]
-    rows: list[dict[str, Any]] = []
-    first: dict[str, Any] = {}
+    spec = confound_specs(args.size)[0]
+    new_takes = ["data.demo_takes=1", f"data.demo_confound={NEW_TAKES}"]
+    balanced = settings.load_config(spec, [*common, *new_takes])
+    with try_lock(args.home / "balanced.lock", wait=True):
+        ensure_clips(balanced)
+    rows: list[ConfoundRow] = []
+    records = []
     for confound in args.confounds:
         cells, record = run_crossval(
             confound_specs(args.size),
@@ -127,60 +162,69 @@ def run_confound(args: argparse.Namespace) -> dict[str, Any]:
             seeds=args.seeds,
             only_folds=[0],
         )
-        first = first or record
-        balanced = settings.load_config(
-            confound_specs(args.size)[0],
-            [*common, "data.demo_takes=1", f"data.demo_confound={NEW_TAKES}"],
+        records.append(record)
+        rows += confound_rows(
+            confound,
+            realised(balanced.data.demo_actors, args.takes, args.corpus_seed, confound),
+            balanced_tests(cells, settings.data_dir(balanced)),
+            record.emotions,
         )
-        with runner.claim(args.home / "balanced.lock", wait=True):
-            ensure_clips(balanced)
-        predictions: dict[str, dict[str, dict[tuple[int, int], Any]]] = {}
-        leaks: dict[str, dict[tuple[int, int], Any]] = {}
-        for cell in cells:
-            if not (cell.run / BALANCED_RECORD).exists():
-                evaluate_balanced(cell.run, settings.data_dir(balanced))
-            key = (cell.fold, cell.seed)
-            found = json.loads((cell.run / BALANCED_RECORD).read_text())
-            leaks.setdefault(cell.config.name, {})[key] = found["leakage"]
-            for part in PARTS:
-                lines = (cell.run / f"predictions-{part}.jsonl").read_text().splitlines()
-                of_method = predictions.setdefault(cell.config.name, {}).setdefault(part, {})
-                of_method[key] = [json.loads(line) for line in lines]
-        rows += confound_rows(confound, predictions, leaks, first["emotions"])
-        for row in rows:
-            if row["confound"] == confound:
-                row["realised"] = realised(
-                    balanced.data.demo_actors, args.takes, args.corpus_seed, confound
-                )
-    return _about(args, first) | {"honest": first["honest"], "takes": args.takes, "rows": rows}
+    facts = _facts(args, records[0])
+    return ConfoundRecord(**facts, commits=records[0].commits, takes=args.takes, rows=tuple(rows))
 
 
-def run_protocols(args: argparse.Namespace) -> dict[str, Any]:
-    """The same network, honestly and as much of the literature does it; honest cells are shared."""
+def balanced_tests(
+    cells: Sequence[runner.Cell], data_dir: Path
+) -> dict[str, dict[CellKey, BalancedTest]]:
+    """Method -> cell -> its predictions and leakage on the balanced takes."""
+    from jax_avemo.evaluation.balanced import evaluate_balanced
+
+    found: dict[str, dict[CellKey, BalancedTest]] = {}
+    for cell in cells:
+        if not (cell.run / BALANCED_FILE).exists():
+            evaluate_balanced(cell.run, data_dir)
+        found.setdefault(cell.config.name, {})[cell.fold, cell.seed] = BalancedTest(
+            read_predictions(cell.run / "predictions-unseen.jsonl"),
+            read_predictions(cell.run / "predictions-same_people.jsonl"),
+            read_results_of(BalancedResults, cell.run / BALANCED_FILE).leakage,
+        )
+    return found
+
+
+def run_protocols(args: argparse.Namespace) -> ProtocolsRecord:
+    """One network under every protocol; the cells of the subject-independent one are shared."""
     spec, common = f"configs/decoupled.py:{args.size}", [f"data.demo_seed={args.corpus_seed}"]
-    rows, first, commits = [], {}, set()
+    rows, records = [], []
     for number, (title, changes) in enumerate(PROTOCOLS.items()):
-        workdir = args.home / (f"protocol-{number}" if changes else HONEST)
+        workdir = args.home / (f"protocol-{number}" if changes else SHARED)
         config = settings.load_config(spec, [*common, *changes, *args.override])
         cells = runner.make_cells([config], folds=args.folds, seeds=args.seeds, workdir=workdir)
         runner.run_cells(cells, workdir)
         record = crossval_record.collect(cells, args.command_line)
-        found = record["experiments"][OURS]["metrics"]
-        first = first or record
-        commits |= set(record["commits"])
-        kept = {name: found[name] for name in ("uar", "uar_interval", "subjects", "clips")}
-        rows.append({"protocol": title, "honest": record["honest"]} | kept)
-    return _about(args, first) | {"commits": sorted(commits), "rows": rows}
+        records.append(record)
+        found = record.experiments[OURS].metrics
+        rows.append(
+            ProtocolRow(
+                protocol=title,
+                subject_independent=record.subject_independent,
+                uar=found.uar,
+                uar_interval=found.uar_interval,
+                subjects=found.subjects,
+                clips=found.clips,
+            )
+        )
+    commits = {commit for record in records for commit in record.commits}
+    facts = _facts(args, records[0])
+    return ProtocolsRecord(**facts, commits=tuple(sorted(commits)), rows=tuple(rows))
 
 
-def _about(args: argparse.Namespace, first: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("synthetic", "corpus", "size", "versions", "hardware", "commits", "emotions")
-    return {
-        "schema_version": 1,
+def _facts(args: argparse.Namespace, record: CrossvalRecord) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(Facts)]
+    return {name: getattr(record, name) for name in names} | {
         "command": args.command_line,
         "corpus_seed": args.corpus_seed,
-        "seeds": list(range(args.seeds)),
-    } | {name: first[name] for name in kept}
+        "seeds": tuple(range(args.seeds)),
+    }
 
 
 def realised(actors: int, takes: int, seed: int, confound: float) -> float:
@@ -193,44 +237,60 @@ def realised(actors: int, takes: int, seed: int, confound: float) -> float:
 
 def confound_rows(
     confound: float,
-    predictions: Mapping[str, Mapping[str, Mapping[tuple[int, int], Any]]],
-    leaks: Mapping[str, Mapping[tuple[int, int], Any]],
+    realised: float,
+    tests: Mapping[str, Mapping[CellKey, BalancedTest]],
     emotions: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> list[ConfoundRow]:
     """One row a method: UAR of both balanced tests, pooled and against ours; leakage of z_e."""
-    pooled = {
-        name: {part: compare.pool(cells, emotions) for part, cells in parts.items()}
-        for name, parts in predictions.items()
+    unseen = {
+        name: compare.pool({cell: test.unseen for cell, test in cells.items()}, emotions)
+        for name, cells in tests.items()
     }
-    rows = []
-    for name, parts in pooled.items():
-        row: dict[str, Any] = {"confound": confound, "method": name}
-        for part, of_part in parts.items():
-            found = compare.summarise(of_part)
-            row[part] = {key: found[key] for key in ("uar", "uar_interval", "subjects", "clips")}
-            if name != OURS:
-                difference = compare.compare(pooled[OURS][part], of_part)["uar"]
-                row[part]["ours_minus_this"] = difference
-        for part in parts:
-            row[f"identity_{part}"] = {
-                kind: {
-                    "mean": sum(values) / len(values),
-                    "values": values,
-                }
-                for kind in ("linear", "mlp")
-                if (
-                    values := [
-                        leak[part]["z_e"][kind]["balanced_accuracy"]
-                        for leak in leaks[name].values()
-                        if kind in leak[part]["z_e"]
-                    ]
-                )
-            }
-        rows.append(row)
-    return rows
+    same_people = {
+        name: compare.pool({cell: test.same_people for cell, test in cells.items()}, emotions)
+        for name, cells in tests.items()
+    }
+    return [
+        ConfoundRow(
+            confound=confound,
+            realised=realised,
+            method=name,
+            unseen=_balanced_uar(
+                unseen[name],
+                None if name == OURS else unseen[OURS],
+                [test.leakage.unseen["z_e"] for test in cells.values()],
+            ),
+            same_people=_balanced_uar(
+                same_people[name],
+                None if name == OURS else same_people[OURS],
+                [test.leakage.same_people["z_e"] for test in cells.values()],
+            ),
+        )
+        for name, cells in tests.items()
+    ]
 
 
-def run_table(args: argparse.Namespace) -> dict[str, Any]:
+def _balanced_uar(
+    pooled: compare.Pooled,
+    ours: compare.Pooled | None,
+    probes: Sequence[Mapping[str, ProbeResult]],
+) -> BalancedUar:
+    found = compare.summarise(pooled)
+    identity = {}
+    for kind in ("linear", "mlp"):
+        if values := [one[kind].balanced_accuracy for one in probes if kind in one]:
+            identity[kind] = ProbeOverSeeds(sum(values) / len(values), tuple(values))
+    return BalancedUar(
+        uar=found.uar,
+        uar_interval=found.uar_interval,
+        subjects=found.subjects,
+        clips=found.clips,
+        identity=identity,
+        ours_minus_this=compare.compare(ours, pooled).uar if ours else None,
+    )
+
+
+def run_table(args: argparse.Namespace) -> CrossvalRecord | EvidenceRecord:
     """The record of the table that is asked for."""
     if args.what == "confound":
         return run_confound(args)
@@ -241,15 +301,15 @@ def run_table(args: argparse.Namespace) -> dict[str, Any]:
         headline_specs(args.baselines, args.size)
         if headline
         else exploratory_specs(args.what, args.size),
-        args.home / HONEST,
+        args.home / SHARED,
         [f"data.demo_seed={args.corpus_seed}", *args.override],
         folds=args.folds,
         seeds=args.seeds,
         only_folds=() if headline else [0],
     )
-    # Of so many networks every pair would be most of the record; runner.json has them all.
-    pairs = [pair for pair in record["comparisons"] if pair["a"] == OURS]
-    return record | {"command": args.command_line, "comparisons": pairs}
+    # Of so many networks every pair would be most of the record; crossval.json has them all.
+    pairs = tuple(pair for pair in record.comparisons if pair.a == OURS)
+    return dataclasses.replace(record, command=args.command_line, comparisons=pairs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -282,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         record = run_table(args)
-        write_json(args.records / f"{args.what}.json", record)
+        write_record(args.records / f"{args.what}.json", record)
         print(TABLES[args.what](record))
 
     return guarded(work)

@@ -3,145 +3,238 @@
 `python scripts/experiments/evidence.py docs` writes them to their places in both pages.
 """
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jax_avemo.crossval.crossval_record import (
+    IDENTITY_IN_Z_E,
+    Attack,
+    Comparison,
+    CrossvalRecord,
+    read_crossval,
+)
+from jax_avemo.evaluation.compare import PooledMetrics
+from jax_avemo.evaluation.results import Bounds, Estimate, Facts, PairedDifference
+from jax_avemo.evaluation.tables import p_value, percent, with_interval
+from jax_avemo.runtime.records import read_record
+
 ROOT = Path(__file__).parents[2]
 OURS = "decoupled"
+EVIDENCE_SCHEMA_VERSION = 2
+IDENTITY_BY_MLP = Attack("training_subjects", "z_e", "identity", "mlp")
+IDENTITY_OF_UNSEEN = Attack("unseen_subjects", "z_e", "identity", "linear")
+VERIFICATION = Attack("unseen_subjects", "z_e", "identity", "plda")
 
 
-def crossval_table(record: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Uar:
+    """UAR over some subjects, in a record of these scripts."""
+
+    uar: float
+    uar_interval: Bounds | None
+    subjects: int
+    clips: int
+
+    @property
+    def estimate(self) -> Estimate:
+        """With its interval."""
+        return Estimate.of(self.uar, self.uar_interval)
+
+
+@dataclass(frozen=True)
+class ProbeOverSeeds:
+    """Balanced accuracy of a probe of identity on z_e."""
+
+    mean: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class BalancedUar(Uar):
+    """One of the two balanced tests of a method."""
+
+    identity: dict[str, ProbeOverSeeds]
+    """By kind of probe, on the same clips."""
+    ours_minus_this: PairedDifference | None = None
+
+
+@dataclass(frozen=True)
+class ConfoundRow:
+    """One method at one confound."""
+
+    confound: float
+    realised: float
+    method: str
+    unseen: BalancedUar
+    same_people: BalancedUar
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceRecord(Facts):
+    """What the confound's and the protocols' records share."""
+
+    schema_version: int = EVIDENCE_SCHEMA_VERSION
+    command: str
+    seeds: tuple[int, ...]
+    commits: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfoundRecord(EvidenceRecord):
+    """confound.json."""
+
+    takes: int
+    rows: tuple[ConfoundRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRow(Uar):
+    """UAR under one protocol."""
+
+    protocol: str
+    subject_independent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolsRecord(EvidenceRecord):
+    """protocols.json."""
+
+    rows: tuple[ProtocolRow, ...]
+
+
+def crossval_table(record: CrossvalRecord) -> str:
     """Markdown of the headline's or the ablations' record."""
     pairs = _pairs_with_ours(record)
-    lines = [
-        "| | UAR, % (95 %) | ours ahead by (paired) | p | worst quarter | identity in z_e | ours "
-        "less (paired) | by an MLP | of unseen people | EER z_e, attacker | ECE | parameters "
-        "| training, s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, found in record["experiments"].items():
-        measured = found["metrics"]
-        ahead, p, less = "-", "-", "-"
-        if name in pairs:
-            uar = pairs[name]["metrics"]["uar"]
-            ahead, p = _signed(uar), _p(uar["p_value"])
-            if leak := pairs[name]["leakage"].get("z_e identity linear"):
-                less = _signed(leak)
-        seconds = found["training_seconds"]
-        lines.append(
-            f"| {name} | {_interval(measured['uar'], measured['uar_interval'])} | {ahead} | {p} "
-            f"| {100 * measured['fairness']['worst_quartile']:.1f} "
-            f"| {_mean(found['leakage'], 'z_e identity linear')} | {less} "
-            f"| {_mean(found['leakage'], 'z_e identity mlp')} "
-            f"| {_mean(found['leakage'], 'unseen z_e identity linear')} "
-            f"| {_mean(found['leakage'], 'z_e eer plda')} "
-            f"| {100 * found['calibration']['ece_after']:.1f} | {found['parameters']:,} "
-            f"| {'-' if seconds is None else round(seconds)} |"
+    header = (
+        "",
+        "UAR, % (95 %)",
+        "ours ahead by (paired)",
+        "p",
+        "worst quarter",
+        "identity in z_e",
+        "ours less (paired)",
+        "by an MLP",
+        "of unseen people",
+        "EER z_e, attacker",
+        "ECE",
+        "parameters",
+        "training, s",
+    )
+    rows = []
+    for name, found in record.experiments.items():
+        pair = pairs.get(name)
+        leak = pair.success(IDENTITY_IN_Z_E) if pair else None
+        seconds = found.training_seconds
+        rows.append(
+            (
+                name,
+                with_interval(found.metrics.estimates["UAR"]),
+                with_interval(pair.metrics.uar) if pair else "-",
+                p_value(pair.metrics.uar.p_value) if pair else "-",
+                percent(found.metrics.fairness.worst_quartile),
+                percent(found.success(IDENTITY_IN_Z_E)),
+                with_interval(leak) if leak else "-",
+                percent(found.success(IDENTITY_BY_MLP)),
+                percent(found.success(IDENTITY_OF_UNSEEN)),
+                percent(found.success(VERIFICATION)),
+                percent(found.calibration.ece_after),
+                f"{found.parameters:,}",
+                "-" if seconds is None else str(round(seconds)),
+            )
         )
-    first = next(iter(record["experiments"].values()))["metrics"]
-    return "\n".join([*lines, "", _caption(record, first)])
+    return _markdown(header, rows) + _caption(record, record.first, record.exploratory)
 
 
-def confound_table(record: Mapping[str, Any]) -> str:
-    """Markdown of the confound's record."""
-    lines = [
-        "| confound (realised) | method | unseen actors, UAR % (95 %) | ours ahead by "
-        "| same people, new takes, UAR % | ours ahead by | identity in z_e, same people (linear, "
-        "MLP) |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in record["rows"]:
-        cells = [f"{row['confound']:g} ({row['realised']:.2f})", row["method"]]
-        for part in ("unseen", "same_people"):
-            found = row[part]
-            cells.append(_interval(found["uar"], found["uar_interval"]))
-            gap = found.get("ours_minus_this")
-            cells.append(_signed(gap) if gap else "-")
-        leak = row["identity_same_people"]
-        cells.append(", ".join(f"{100 * leak[kind]['mean']:.0f}" for kind in leak) or "-")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", _caption(record, record["rows"][0]["unseen"])])
-
-
-def protocols_table(record: Mapping[str, Any]) -> str:
-    """Markdown of the protocols' record."""
-    lines = ["| protocol | UAR, % (95 %) |", "|---|---|"]
-    for row in record["rows"]:
-        lines.append(f"| {row['protocol']} | {_interval(row['uar'], row['uar_interval'])} |")
-    return "\n".join([*lines, "", _caption(record, record["rows"][0])])
-
-
-def headline_in_brief(record: Mapping[str, Any]) -> str:
+def headline_in_brief(record: CrossvalRecord) -> str:
     """Markdown of the headline for README: who is ahead, and what z_e tells of identity."""
     pairs = _pairs_with_ours(record)
-    lines = [
-        "| unseen synthetic actors, % | UAR (95 %) | decoupled is ahead by (paired) | identity "
-        "read from z_e: linear, MLP | strangers told apart by z_e (EER, 50 is a coin) |",
-        "|---|---|---|---|---|",
-    ]
-    for name, found in record["experiments"].items():
-        leak, measured = found["leakage"], found["metrics"]
-        lines.append(
-            f"| {name} | {_interval(measured['uar'], measured['uar_interval'])} "
-            f"| {_signed(pairs[name]['metrics']['uar']) if name in pairs else '-'} "
-            f"| {_mean(leak, 'z_e identity linear')}, {_mean(leak, 'z_e identity mlp')} "
-            f"| {_mean(leak, 'z_e eer plda')} |"
+    header = (
+        "unseen synthetic actors, %",
+        "UAR (95 %)",
+        "decoupled is ahead by (paired)",
+        "identity read from z_e: linear, MLP",
+        "strangers told apart by z_e (EER, 50 is a coin)",
+    )
+    rows = [
+        (
+            name,
+            with_interval(found.metrics.estimates["UAR"]),
+            with_interval(pairs[name].metrics.uar) if name in pairs else "-",
+            f"{percent(found.success(IDENTITY_IN_Z_E))}, {percent(found.success(IDENTITY_BY_MLP))}",
+            percent(found.success(VERIFICATION)),
         )
-    first = next(iter(record["experiments"].values()))["metrics"]
-    return "\n".join([*lines, "", _caption(record, first)])
+        for name, found in record.experiments.items()
+    ]
+    return _markdown(header, rows) + _caption(record, record.first, record.exploratory)
 
 
-def confound_in_brief(record: Mapping[str, Any]) -> str:
+def confound_table(record: ConfoundRecord) -> str:
+    """Markdown of the confound's record."""
+    header = (
+        "confound (realised)",
+        "method",
+        "unseen actors, UAR % (95 %)",
+        "ours ahead by",
+        "same people, new takes, UAR %",
+        "ours ahead by",
+        "identity in z_e, same people (linear, MLP)",
+    )
+    rows = []
+    for row in record.rows:
+        cells = [f"{row.confound:g} ({row.realised:.2f})", row.method]
+        for part in (row.unseen, row.same_people):
+            cells.append(with_interval(part.estimate))
+            cells.append(with_interval(part.ours_minus_this) if part.ours_minus_this else "-")
+        probes = row.same_people.identity.values()
+        cells.append(", ".join(percent(probe.mean, 0) for probe in probes) or "-")
+        rows.append(tuple(cells))
+    return _markdown(header, rows) + _caption(record, record.rows[0].unseen)
+
+
+def confound_in_brief(record: ConfoundRecord) -> str:
     """Markdown of the strongest confound for README."""
-    strongest = max(row["confound"] for row in record["rows"])
-    rows = [row for row in record["rows"] if row["confound"] == strongest]
-    return confound_table({**record, "rows": rows})
+    strongest = max(row.confound for row in record.rows)
+    rows = tuple(row for row in record.rows if row.confound == strongest)
+    return confound_table(replace(record, rows=rows))
 
 
-def _pairs_with_ours(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {pair["b"]: pair for pair in record["comparisons"] if pair["a"] == OURS}
+def protocols_table(record: ProtocolsRecord) -> str:
+    """Markdown of the protocols' record."""
+    rows = [(row.protocol, with_interval(row.estimate)) for row in record.rows]
+    return _markdown(("protocol", "UAR, % (95 %)"), rows) + _caption(record, record.rows[0])
 
 
-def _caption(record: Mapping[str, Any], first: Mapping[str, Any]) -> str:
-    marks = "Synthetic corpus" if record["synthetic"] else f"Corpus {record['corpus']}"
-    if record.get("exploratory"):
+def _pairs_with_ours(record: CrossvalRecord) -> dict[str, Comparison]:
+    return {pair.b: pair for pair in record.comparisons if pair.a == OURS}
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cells).lstrip() + " |\n"
+
+    return line(header) + "|---" * len(header) + "|\n" + "".join(map(line, rows)) + "\n"
+
+
+def _caption(
+    record: CrossvalRecord | EvidenceRecord, first: Uar | PooledMetrics, exploratory: bool = False
+) -> str:
+    marks = "Synthetic corpus" if record.synthetic else f"Corpus {record.corpus}"
+    if exploratory:
         marks += ", exploratory (not all folds)"
-    chance = 100 / len(record["emotions"])
+    seeds = f"{len(record.seeds)} seeds" if len(record.seeds) > 1 else "one seed"
     return (
-        f"{marks}, size `{record['size']}`, corpus seed {record['corpus_seed']}, "
-        f"{_seeds(record)}, {first['subjects']} subjects, {first['clips']} clips, "
-        f"chance {chance:.1f}. UAR: intervals over subjects, seeds averaged inside; leakage: "
-        "balanced accuracy of a linear probe, paired over networks. Commit "
-        f"{', '.join(record['commits'])}; `{record['command']}`."
+        f"{marks}, size `{record.size}`, corpus seed {record.corpus_seed}, {seeds}, "
+        f"{first.subjects} subjects, {first.clips} clips, chance "
+        f"{percent(1 / len(record.emotions))}. UAR: intervals over subjects, seeds averaged "
+        "inside; leakage: balanced accuracy of a linear probe, paired over networks. Commit "
+        f"{', '.join(record.commits)}; `{record.command}`."
     )
 
 
-def _seeds(record: Mapping[str, Any]) -> str:
-    many = len(record["seeds"])
-    return f"{many} seeds" if many > 1 else "one seed"
-
-
-def _interval(value: float, bounds: Sequence[float]) -> str:
-    return f"{100 * value:.1f} ({100 * bounds[0]:.1f} to {100 * bounds[1]:.1f})"
-
-
-def _signed(gap: Mapping[str, float]) -> str:
-    return f"{100 * gap['difference']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _mean(leakage: Mapping[str, Any], quantity: str) -> str:
-    return f"{100 * leakage[quantity]['mean']:.1f}" if quantity in leakage else "-"
-
-
 NOT_RUN = "Not run yet."
-TABLES = {
+TABLES: dict[str, Callable[[Any], str]] = {
     "headline": crossval_table,
     "decoupling": crossval_table,
     "network": crossval_table,
@@ -149,7 +242,7 @@ TABLES = {
     "confound": confound_table,
     "protocols": protocols_table,
 }
-PAGES = {
+PAGES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
     ROOT / "docs/results.md": {name: (name, table) for name, table in TABLES.items()},
     ROOT / "README.md": {
         "headline in brief": ("headline", headline_in_brief),
@@ -158,15 +251,29 @@ PAGES = {
 }
 
 
+def read_evidence(name: str, path: Path) -> Any:
+    """The record of the table of that name.
+
+    Raises:
+      UserError: it is damaged, or of another version.
+    """
+    kinds = {"confound": ConfoundRecord, "protocols": ProtocolsRecord}
+    if name not in kinds:
+        return read_crossval(path)
+    remedy = f"give: python scripts/experiments/evidence.py {name}"
+    return read_record(kinds[name], path, EVIDENCE_SCHEMA_VERSION, remedy)
+
+
 def filled(page: Path, records: Path) -> str:
     """The text of `page` with every table between its marks made from its record."""
     text = page.read_text()
     for mark, (name, table) in PAGES[page].items():
         path = records / f"{name}.json"
-        made = table(json.loads(path.read_text())) if path.exists() else NOT_RUN
+        made = table(read_evidence(name, path)) if path.exists() else NOT_RUN
         block = f"<!-- {mark} -->\n{made}\n<!-- end {mark} -->"
-        text, count = re.subn(
-            rf"<!-- {mark} -->.*?<!-- end {mark} -->", lambda _, b=block: b, text, flags=re.S
-        )
-        assert count == 1, f"{page.name}: {mark} is not marked once"
+        before, between, rest = text.partition(f"<!-- {mark} -->")
+        _, end, after = rest.partition(f"<!-- end {mark} -->")
+        assert between, f"{page.name}: {mark} is not marked"
+        assert end, f"{page.name}: {mark} has no end"
+        text = before + block + after
     return text

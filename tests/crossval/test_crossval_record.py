@@ -1,10 +1,9 @@
-import json
-
 import pytest
 from support.crossval_runs import write_finished
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.crossval.crossval_record import IDENTITY_IN_Z_E, Attack
 from jax_avemo.runtime.errors import UserError
 
 
@@ -18,38 +17,48 @@ def finished(workdir, *, missing=(), only_folds=()):
 
 
 def test_a_record_pools_the_folds_and_compares_the_pair(tmp_path):
-    record = crossval_record.write_record(finished(tmp_path), tmp_path, "avemo crossval ...")
-    assert record == json.loads((tmp_path / "crossval.json").read_text())
-    assert record["complete"]
-    assert not record["exploratory"]
-    assert record["synthetic"]
-    assert record["seeds"] == [0, 1]
-    ours = record["experiments"]["ours"]
-    assert ours["metrics"]["subjects"] == 4
-    assert ours["metrics"]["clips"] == 32
-    assert ours["parameters"] == 1234
-    assert ours["training_seconds"] == 60
-    assert ours["calibration"] == {
-        "ece_before": pytest.approx(0.2),
-        "ece_after": pytest.approx(0.1),
-    }
-    assert ours["config"]["split.folds"] == 2
-    assert "split.fold" not in ours["config"]
-    assert ours["leakage"]["z_e identity linear"]["mean"] == 0.5
-    assert len(ours["leakage"]["z_e eer cosine"]["by_cell"]) == 4
-    assert ours["leakage"]["unseen z_e identity linear"]["mean"] == pytest.approx(0.4)
-    assert "untrained z identity linear" in ours["leakage"]
-    assert not [name for name in ours["leakage"] if "plda" in name or "same sex" in name]
-    (pair,) = record["comparisons"]
-    assert (pair["a"], pair["b"]) == ("ours", "theirs")
-    assert pair["metrics"]["uar"]["difference"] > 0.3
-    assert pair["leakage"]["z_e identity linear"]["difference"] == 0
-    assert pair["leakage"]["z_e emotion linear"]["difference"] == pytest.approx(0.55)
+    record = crossval_record.write_crossval(finished(tmp_path), tmp_path, "avemo crossval ...")
+    assert record == crossval_record.read_crossval(tmp_path / "crossval.json")
+    assert record.complete
+    assert not record.exploratory
+    assert record.synthetic
+    assert record.subject_independent
+    assert record.seeds == (0, 1)
+    ours = record.experiments["ours"]
+    assert ours.metrics.subjects == 4
+    assert ours.metrics.clips == 32
+    assert ours.parameters == 1234
+    assert ours.training_seconds == 60
+    assert ours.calibration.ece_before == pytest.approx(0.0567)
+    assert ours.calibration.ece_after == pytest.approx(0.034)
+    assert ours.config["split.folds"] == 2
+    assert "split.fold" not in ours.config
+    (pair,) = record.comparisons
+    assert (pair.a, pair.b) == ("ours", "theirs")
+    assert pair.metrics.uar.difference > 0.3
+    assert pair.success(IDENTITY_IN_Z_E).difference == 0
+    emotion = Attack("training_subjects", "z_e", "emotion", "linear")
+    assert pair.success(emotion).difference == pytest.approx(0.55)
+
+
+def test_every_attack_has_its_mean_and_each_networks_success(tmp_path):
+    ours = crossval_record.collect(finished(tmp_path), "").experiments["ours"]
+    cosine = Attack("unseen_subjects", "z_e", "identity", "cosine")
+    assert ours.success(IDENTITY_IN_Z_E) == 0.5
+    assert ours.success(cosine) == pytest.approx(0.2)
+    assert ours.success(Attack("unseen_subjects", "z_e", "identity", "linear")) == pytest.approx(
+        0.4
+    )
+    assert ours.success(Attack("untrained", "z", "identity", "linear")) == 0.5
+    attacks = {found.attack: found for found in ours.leakage}
+    cells = [(cell.fold, cell.seed) for cell in attacks[cosine].by_cell]
+    assert cells == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert not [attack for attack in attacks if attack.attacker == "plda" or attack.same_sex]
+    assert cosine.title == "unseen z_e EER cosine"
 
 
 def test_the_table_names_what_it_is_and_how_sure(tmp_path):
-    record = crossval_record.collect(finished(tmp_path), "")
-    printed = crossval_record.table(record)
+    printed = crossval_record.crossval_table(crossval_record.collect(finished(tmp_path), ""))
     for word in ("SYNTHETIC", "2 of 2 folds", "ours", "theirs", "ours - theirs: +", "chance 50.0"):
         assert word in printed
     assert "exploratory" not in printed
@@ -57,17 +66,24 @@ def test_the_table_names_what_it_is_and_how_sure(tmp_path):
 
 def test_one_fold_of_several_is_marked_exploratory(tmp_path):
     record = crossval_record.collect(finished(tmp_path, only_folds=[1]), "")
-    assert record["exploratory"]
-    assert record["folds_run"] == [1]
-    assert "exploratory: not all folds" in crossval_record.table(record)
+    assert record.exploratory
+    assert record.folds_run == (1,)
+    assert "exploratory: not all folds" in crossval_record.crossval_table(record)
 
 
 def test_what_is_finished_can_be_read_before_the_rest(tmp_path):
     cells = finished(tmp_path, missing=("theirs fold 1 seed 1",))
     record = crossval_record.collect(cells, "")
-    assert not record["complete"]
-    assert record["experiments"]["theirs"]["metrics"]["seeds"] == [0]
-    assert record["comparisons"][0]["metrics"]["seeds"] == [0]
+    assert not record.complete
+    assert record.experiments["theirs"].metrics.seeds == (0,)
+    assert record.comparisons[0].metrics.seeds == (0,)
+
+
+def test_a_damaged_cell_is_one_line_that_names_it(tmp_path):
+    cells = finished(tmp_path)
+    (cells[0].run / "results.json").write_text("{")
+    with pytest.raises(UserError, match=r"results\.json is damaged .*; give: avemo evaluate"):
+        crossval_record.collect(cells, "")
 
 
 def test_nothing_finished_is_said_in_one_line(tmp_path):

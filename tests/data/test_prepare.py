@@ -18,7 +18,6 @@ from jax_avemo.data import prepare as module
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, make_clip
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.prepare import is_prepared, prepare
-from jax_avemo.media import sandbox
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip
 
@@ -182,31 +181,20 @@ def test_clips_outlive_their_source(prepared, source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("corpus", "change", "named", "keep"),
+    ("corpus", "change", "named"),
     [
-        (
-            "demo",
-            {"frame_size": 64},
-            "frame_size 48 (asked: 64)",
-            "give --size 48 (in training --config.data.stored_size=48) to keep them, ",
-        ),
-        ("ravdess", {}, "corpus 'demo' (asked: 'ravdess')", ""),
-        (
-            "demo",
-            {"face_fallback": "center"},
-            "face_fallback 'reject' (asked: 'center')",
-            "give --face-fallback reject (in training --config.data.face_fallback=reject) to keep "
-            "them, ",
-        ),
+        ("demo", {"frame_size": 64}, "frame_size 48 (asked: 64)"),
+        ("ravdess", {}, "corpus 'demo' (asked: 'ravdess')"),
+        ("demo", {"face_fallback": "center"}, "face_fallback 'reject' (asked: 'center')"),
     ],
 )
-def test_another_kind_of_clips_needs_another_folder(prepared, source, corpus, change, named, keep):
+def test_another_kind_of_clips_needs_another_folder(prepared, source, corpus, change, named):
     options = dataclasses.replace(OPTIONS, **change)
     assert not is_prepared(corpus, source, prepared, options)
     with pytest.raises(UserError) as caught:
         prepare(corpus, source, prepared, options)
     assert str(caught.value) == (
-        f"{prepared} holds clips with {named}: {keep}use another --data-dir, or delete this one"
+        f"{prepared} holds clips with {named}: use another --data-dir, or delete this one"
     )
 
 
@@ -241,26 +229,6 @@ def test_two_runs_at_once_are_refused(tmp_path, source):
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is preparing"):
             prepare("demo", source, folder, OPTIONS)
-
-
-def test_a_worker_that_is_always_killed_costs_one_file(tmp_path, take, monkeypatch):
-    """As the system does when the memory is full; no hang, and the other files are made."""
-    original, source = sandbox._Child.give, tmp_path / "source"
-    source.mkdir()
-    for emotion in (3, 4, 5):
-        shutil.copy(take, source / f"01-01-0{emotion}-01-01-01-01.mp4")
-
-    def give(child, task):
-        original(child, task)
-        if child.task == 1:
-            os.kill(child._process.pid, signal.SIGKILL)
-
-    monkeypatch.setattr(sandbox._Child, "give", give)
-    summary = prepare("demo", source, tmp_path / "data", OPTIONS, workers=2)
-    assert summary.clips == 2
-    (reject,) = summary.rejects
-    assert reject.path == "01-01-04-01-01-01-01.mp4"
-    assert reject.reason.startswith("lost its process (SIGKILL): the memory may be full")
 
 
 def test_nothing_is_said_on_stdout(tmp_path, source, capfd):

@@ -187,7 +187,7 @@ class TestContent:
         tested: Counter[str] = Counter()
         for fold in range(folds):
             chosen = split(labels, protocol="content_independent", folds=folds, fold=fold)
-            assert chosen.honest
+            assert chosen.subject_independent
             parts = [
                 [by_key[key] for key in keys]
                 for keys in (chosen.train + chosen.probe, chosen.validation, chosen.test)
@@ -251,7 +251,7 @@ class TestContent:
 class TestLeaky:
     def test_is_marked_and_mixes_people(self):
         chosen = split(RAVDESS, protocol="leaky")
-        assert not chosen.honest
+        assert not chosen.subject_independent
         assert set(chosen.test_subjects) & set(chosen.train_subjects)
 
     def test_every_clip_is_tested_once(self):

@@ -1,6 +1,7 @@
 """Metrics against scikit-learn, intervals against closed forms."""
 
 import time
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from jax_avemo.evaluation.metrics import (
     unweighted_average_recall,
     weighted_average_recall,
 )
+from jax_avemo.evaluation.results import Coverage, PairedDifference
 
 CLASSES = 8
 
@@ -175,7 +177,7 @@ class TestBootstrapInterval:
             bootstrap_interval(labels, given, people(), macro_f1, classes=CLASSES, seed=0)
             for given in (predictions, np.stack([predictions, predictions]))
         )
-        assert twice == pytest.approx(once)
+        assert astuple(twice) == pytest.approx(astuple(once))
 
     def test_networks_are_averaged(self):
         labels, good = answers(5, right=0.9)
@@ -199,7 +201,7 @@ class TestBootstrapInterval:
             classes=CLASSES,
             seed=0,
         )
-        assert other == pytest.approx(plain)
+        assert astuple(other) == pytest.approx(astuple(plain))
 
     def test_2000_samples_of_24_subjects_and_5_networks_are_quick(self):
         labels, predictions = answers(8, clips=1440)
@@ -208,6 +210,16 @@ class TestBootstrapInterval:
             labels, np.stack([predictions] * 5), people(1440), macro_f1, classes=CLASSES, seed=0
         )
         assert time.process_time() - started < 1.0  # 0.05 s measured
+
+    def test_one_subject_has_no_interval(self):
+        labels, predictions = answers(3)
+        found = bootstrap_interval(
+            labels, predictions, np.zeros(len(labels)), macro_f1, classes=CLASSES, seed=0
+        )
+        assert (found.low, found.high) == (None, None)
+        assert found.value == pytest.approx(
+            macro_f1(confusion_matrix(labels, predictions, CLASSES))
+        )
 
     def test_without_labels_is_refused(self):
         none = np.array([-1, -1])
@@ -222,7 +234,9 @@ class TestPairedDifference:
 
     def test_of_a_network_with_itself_is_nothing(self):
         labels, predictions = answers(0)
-        assert self.compare(predictions, predictions, labels, people()) == (0.0, 0.0, 0.0, 1.0)
+        assert self.compare(predictions, predictions, labels, people()) == PairedDifference(
+            0.0, 0.0, 0.0, 1.0
+        )
 
     def test_exchanging_a_and_b_changes_the_sign(self):
         labels, a = answers(1, right=0.8)
@@ -271,29 +285,29 @@ class TestReliability:
         labels = rng.integers(-1, 4, 300)
         diagram = metrics.reliability(probabilities, labels, bins=15)
         known = (labels >= 0).sum()
-        assert sum(row["clips"] for row in diagram) == known
-        error = sum(row["clips"] * abs(row["accuracy"] - row["confidence"]) for row in diagram)
+        assert sum(row.clips for row in diagram) == known
+        error = sum(row.clips * abs(row.accuracy - row.confidence) for row in diagram)
         assert error / known == pytest.approx(
             metrics.expected_calibration_error(probabilities, labels)
         )
 
     def test_nothing_known_gives_nothing(self):
-        assert metrics.reliability(np.full((3, 2), 0.5), np.full(3, -1)) == []
+        assert metrics.reliability(np.full((3, 2), 0.5), np.full(3, -1)) == ()
 
 
 class TestSelectiveAccuracy:
-    def test_the_surest_are_judged_first(self):
+    def test_the_most_confident_are_predicted_first(self):
         sure = np.linspace(0.99, 0.6, 10)
         probabilities = np.stack([sure, 1 - sure], axis=1)
         labels = np.array([0] * 5 + [1] * 5)  # the surer half is right
         found = metrics.selective_accuracy(probabilities, labels)
-        assert [row["clips"] for row in found] == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
-        assert found[0]["accuracy"] == 0.5
-        assert found[5]["accuracy"] == found[9]["accuracy"] == 1.0
+        assert [row.clips for row in found] == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+        assert found[0].accuracy == 0.5
+        assert found[5].accuracy == found[9].accuracy == 1.0
 
-    def test_at_least_one_clip_is_judged(self):
+    def test_at_least_one_clip_is_predicted(self):
         found = metrics.selective_accuracy(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
-        assert found[-1] == {"coverage": 0.1, "clips": 1, "accuracy": 1.0}
+        assert found[-1] == Coverage(coverage=0.1, clips=1, accuracy=1.0)
 
 
 @pytest.mark.parametrize(

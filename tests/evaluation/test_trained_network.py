@@ -14,6 +14,7 @@ from jax_avemo.erasure.fit import erasing_projection
 from jax_avemo.evaluation import robustness
 from jax_avemo.evaluation.balanced import evaluate_balanced
 from jax_avemo.evaluation.evaluator import make_predict
+from jax_avemo.evaluation.results import BALANCED_FILE, BalancedResults, read_results_of
 from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.experiment import ensure_clips
 from jax_avemo.runtime.devices import data_mesh
@@ -46,16 +47,15 @@ def test_every_condition_of_the_grid_is_measured(home, monkeypatch, capsys):
         assert gap["low"] <= gap["difference"] <= gap["high"]
 
 
-def test_balanced_takes_judge_unseen_actors_and_the_same_people_apart(home, monkeypatch):
+def test_balanced_takes_tell_unseen_actors_and_the_same_people_apart(home, monkeypatch):
     monkeypatch.chdir(home)
     run = home / "runs/whole"
     new_takes = settings.make_config("x", "tiny", {"data.demo_confound": 1e-6})
     ensure_clips(new_takes)
     found = evaluate_balanced(run, settings.data_dir(new_takes))
-    metrics, leakage = found["metrics"], found["leakage"]
-    assert (metrics["unseen"]["clips"], metrics["unseen"]["same_people"]) == (16, False)
-    assert (metrics["same_people"]["clips"], metrics["same_people"]["same_people"]) == (32, True)
-    assert {"z", "z_e", "z_i"} <= set(leakage["same_people"])
+    assert (found.metrics.unseen.clips, found.metrics.same_people.clips) == (16, 32)
+    assert {"z", "z_e", "z_i"} <= set(found.leakage.same_people)
+    assert read_results_of(BalancedResults, run / BALANCED_FILE) == found
     for part, actors in (("unseen", 1), ("same_people", 2)):
         lines = (run / f"predictions-{part}.jsonl").read_text().splitlines()
         assert len({json.loads(line)["subject"] for line in lines}) == actors

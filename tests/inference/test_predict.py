@@ -15,7 +15,8 @@ from support.random_run import write_run
 
 from jax_avemo.data.clip import ClipOptions, make_clip
 from jax_avemo.data.pipeline import make_example
-from jax_avemo.evaluation.calibration import Fit, apply_temperature, write_calibration
+from jax_avemo.evaluation.calibration import apply_temperature, write_calibration
+from jax_avemo.evaluation.results import TemperatureFit
 from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.inference import annotate, predict
 from jax_avemo.inference.predict import Model, load, newest_run
@@ -49,8 +50,11 @@ def predicted(model, film):
 
 def test_a_short_film_gets_the_probabilities_of_evaluation_divided_by_temperature(run, tmp_path):
     path = write_media(tmp_path / "x.mp4", face_takes(30), frames_per_second=RATE, sound=tone(2.5))
-    fit = Fit(1.0, 10, 0, 0, 0, 0)
-    fits = {name: Fit(**{**fit.__dict__, "temperature": t}) for name, t in TEMPERATURES.items()}
+    fit = TemperatureFit(1.0, 10, 0, 0, 0, 0)
+    fits = {
+        name: TemperatureFit(**{**fit.__dict__, "temperature": t})
+        for name, t in TEMPERATURES.items()
+    }
     write_calibration(run, 3, fits)
     try:
         model = load(run)

@@ -3,15 +3,18 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from support.crossval_runs import EMOTIONS, probe, write_finished
+from support.crossval_runs import write_finished
+from support.made_results import EMOTIONS, made_results, with_test
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import crossval_record, runner
-from jax_avemo.evaluation import metrics
+from jax_avemo.evaluation.predictions import ClipPrediction
+from jax_avemo.evaluation.results import Condition, PairedDifference, Results, write_results
 from jax_avemo.report import attention_maps, figures, html, run_page
 from jax_avemo.report.attention_maps import Looked
 from jax_avemo.report.write import write_report
@@ -20,77 +23,13 @@ from jax_avemo.runtime.errors import UserError
 EVIL = '<script>alert("x")</script>'
 
 
-def made_results() -> dict:
-    rng = np.random.default_rng(0)
-    probabilities, labels = rng.dirichlet(np.ones(2), size=40), rng.integers(0, 2, 40)
-    interval = [0.4, 0.6]
-    told = {"shuffled_floor": 0.3} | probe(0.7)
-    verified = {
-        "equal_error_rate": 0.2,
-        "equal_error_rate_same_sex": None,
-        "genuine_pairs": 10,
-        "impostor_pairs": 30,
-    }
-    kinds = {"linear": told, "mlp": told}
-    test = {"clips": 40, "chance": 0.5, "confusion": [[15, 5], [8, 12]], "ece": 0.1}
-    for name in ("uar", "war", "macro_f1"):
-        test |= {name: 0.5, f"{name}_interval": interval}
+def hostile_results() -> Results:
     people = {"01": 0.4, EVIL: 0.6}
-    return {
-        "schema_version": 2,
-        "name": f"run {EVIL}",
-        "size": "tiny",
-        "corpus": "demo",
-        "corpus_seed": 7,
-        "synthetic": True,
-        "honest": True,
-        "clips": "abc",
-        "selected_on": "validation",
-        "emotions": EMOTIONS,
-        "seed": 0,
-        "step": 4,
-        "total_steps": 4,
-        "parameters": 1234,
-        "commit": None,
-        "versions": {"jax_avemo": "0"},
-        "hardware": "1 cpu",
-        "config": {"name": EVIL, "train.epochs": 2},
-        "split": {
-            "protocol": "subject_independent",
-            "fold": 0,
-            "folds": 4,
-            "seed": 0,
-            "train_subjects": ["03", "04"],
-            "validation_subjects": ["05"],
-            "test_subjects": list(people),
-            "clips": {"train": 30, "probe": 2, "validation": 16, "test": 40},
-        },
-        "metrics": {
-            "test": test
-            | {
-                "uar_by_subject": people,
-                "uar_worst_quartile": 0.4,
-                "uar_by_sex": {"female": 0.5},
-            }
-        },
-        "calibration": {
-            "modalities": {
-                "video+audio": {"temperature": 1.2, "clips": 16, "ece_before": 0.2},
-            },
-            "test": {
-                "ece_before": 0.2,
-                "ece_after": 0.1,
-                "reliability_before": metrics.reliability(probabilities, labels),
-                "reliability_after": metrics.reliability(probabilities, labels),
-                "selective_accuracy": metrics.selective_accuracy(probabilities, labels),
-            },
-        },
-        "leakage": {
-            "training_subjects": {"z": {"identity": kinds, "emotion": kinds}, "z_e": {}},
-            "untrained": {"z": {"identity": {"linear": told}}},
-            "unseen_subjects": {"z": {"cosine": verified, "plda": None, "probe": {"linear": told}}},
-        },
-    }
+    results = made_results(name=f"run {EVIL}", config={"name": EVIL, "train.epochs": 2})
+    return replace(
+        with_test(results, uar_by_subject=people),
+        split=replace(results.split, test_subjects=tuple(people)),
+    )
 
 
 def made_log() -> list[dict]:
@@ -129,9 +68,17 @@ def made_looked(face: bool) -> list[Looked]:
 
 @pytest.fixture(scope="module")
 def page():
-    record = {"robustness": {"clean": {"uar": 0.5, "uar_interval": [0.4, 0.6]}}}
+    conditions = {
+        "clean": Condition(0.5, (0.4, 0.6)),
+        "dark": Condition(0.4, None, PairedDifference(-0.1, -0.2, 0.0, 0.5)),
+    }
     return run_page.run_page(
-        made_results(), made_log(), made_embeddings(), made_looked(True), record, f"runs/{EVIL}"
+        hostile_results(),
+        made_log(),
+        made_embeddings(),
+        made_looked(True),
+        conditions,
+        f"runs/{EVIL}",
     )
 
 
@@ -218,12 +165,7 @@ def test_a_projection_keeps_clusters_apart(method):
 
 def test_the_surest_clips_of_different_emotions_are_looked_at():
     def line(key, emotion, predicted, sure):
-        return {
-            "key": key,
-            "emotion": emotion,
-            "predicted": predicted,
-            "probabilities": [sure, 1 - sure],
-        }
+        return ClipPrediction(key, "1", "", emotion, predicted, (sure, 1 - sure))
 
     lines = [
         line("a", "happy", "happy", 0.9),
@@ -231,7 +173,7 @@ def test_the_surest_clips_of_different_emotions_are_looked_at():
         line("c", "sad", "sad", 0.7),
         line("d", "sad", "happy", 0.6),
     ]
-    assert [found["key"] for found in attention_maps.choose(lines)] == ["a", "c", "d"]
+    assert [found.key for found in attention_maps.choose(lines)] == ["a", "c", "d"]
 
 
 def test_attention_maps_are_the_product_of_rows_and_columns():
@@ -262,7 +204,7 @@ def test_without_faces_the_maps_stand_alone():
 
 def write_run(folder):
     folder.mkdir()
-    (folder / "results.json").write_text(json.dumps(made_results()))
+    write_results(folder / "results.json", hostile_results())
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, made_log())))
     np.savez(folder / "embeddings.npz", **made_embeddings())
     return folder
@@ -283,7 +225,7 @@ def test_a_cross_validation_becomes_one_file(tmp_path):
     cells = runner.make_cells(configs, folds=2, seeds=2, workdir=tmp_path)
     for cell in cells:
         write_finished(cell, 0.9 if cell.config.name == "ours" else 0.5)
-    crossval_record.write_record(cells, tmp_path, f"avemo crossval {EVIL}")
+    crossval_record.write_crossval(cells, tmp_path, f"avemo crossval {EVIL}")
     text = write_report(tmp_path).read_text()
     assert_whole(text)
     assert EVIL not in text
@@ -296,7 +238,7 @@ def test_pairs_without_the_first_experiment_are_folded(tmp_path):
     cells = runner.make_cells(configs, folds=2, seeds=1, workdir=tmp_path)
     for cell in cells:
         write_finished(cell, 0.7)
-    crossval_record.write_record(cells, tmp_path, "avemo crossval")
+    crossval_record.write_crossval(cells, tmp_path, "avemo crossval")
     shown, folded = write_report(tmp_path).read_text().split("the other pairs (1)")
     assert "ours - theirs" in shown
     assert "ours - others" in shown
@@ -304,13 +246,13 @@ def test_pairs_without_the_first_experiment_are_folded(tmp_path):
 
 
 def test_nothing_to_report_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="no results.json and no runner.json"):
+    with pytest.raises(UserError, match="no results.json and no crossval.json"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text(json.dumps({"schema_version": 1}))
-    with pytest.raises(UserError, match="older version"):
+    with pytest.raises(UserError, match="another version"):
         write_report(tmp_path)
 
 

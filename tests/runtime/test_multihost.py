@@ -14,8 +14,9 @@ from support.processes import Ended, ended, environment, start
 PROCESS = """
 import argparse, json, os, sys, time
 import jax, numpy as np
+from jax_avemo.runtime import cluster
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.command_line import add_cluster_arguments, guarded, together
+from jax_avemo.command_line import guarded, together
 from jax_avemo.runtime import devices, multihost
 
 def shares():
@@ -66,7 +67,7 @@ def interrupted():
 
 parser = argparse.ArgumentParser()
 parser.add_argument("what")
-add_cluster_arguments(parser)
+cluster.add_arguments(parser)
 args = parser.parse_args()
 
 multihost.HEARTBEAT_SECONDS = 10

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.crossval_runs import EMOTIONS, write_finished
+from support.crossval_runs import write_finished
+from support.made_results import EMOTIONS, made_predictions, probe
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.evaluation.results import BalancedLeakage
+from jax_avemo.runtime.records import write_record
 from jax_avemo.synthetic.corpus import clip_name
 from jax_avemo.synthetic.plan import emotion_counts, favoured_emotions, plan_corpus
 
@@ -89,67 +92,55 @@ def test_a_confounded_corpus_ties_emotions_and_stays_balanced(confound):
         assert counts[actor, favoured[actor]].min() >= counts[actor].max() * 0.999
 
 
-def lines(accuracy: float, seed: int) -> list[dict]:
-    rng = np.random.default_rng(seed)
-    made = []
-    for person in range(4):
-        for number in range(8):
-            right = rng.random() < accuracy
-            emotion = EMOTIONS[number % 2]
-            made.append(
-                {
-                    "key": f"{person}/{number}",
-                    "subject": str(person),
-                    "sex": "",
-                    "emotion": emotion,
-                    "predicted": emotion if right else EMOTIONS[1 - number % 2],
-                    "probabilities": [0.5, 0.5],
-                }
-            )
-    return made
-
-
-def made_confound_record(script) -> dict:
+def made_confound_record(script, tables):
     rows = []
     for confound in (0.0, 0.9):
-        predictions = {
+        tests = {
             name: {
-                part: {(0, seed): lines(accuracy, seed) for seed in range(2)}
-                for part in ("unseen", "same_people")
+                (0, seed): script.BalancedTest(
+                    made_predictions(accuracy, seed=seed),
+                    made_predictions(accuracy, seed=seed + 10),
+                    BalancedLeakage(
+                        {"z_e": {"linear": probe(0.4)}}, {"z_e": {"linear": probe(0.4)}}
+                    ),
+                )
+                for seed in range(2)
             }
             for name, accuracy in (("decoupled", 0.9), ("fusion_only", 0.6))
         }
-        told = {"linear": {"balanced_accuracy": 0.4}}
-        leaks = {
-            name: {
-                (0, seed): {part: {"z_e": told} for part in ("unseen", "same_people")}
-                for seed in range(2)
-            }
-            for name in predictions
-        }
-        found = script.confound_rows(confound, predictions, leaks, EMOTIONS)
-        rows += [row | {"realised": confound} for row in found]
+        rows += script.confound_rows(confound, confound, tests, EMOTIONS)
+    return tables.ConfoundRecord(
+        command="python scripts/experiments/evidence.py confound",
+        corpus_seed=0,
+        seeds=(0, 1),
+        takes=2,
+        rows=tuple(rows),
+        **made_facts(),
+    )
+
+
+def made_facts() -> dict:
     return {
-        "command": "python scripts/experiments/evidence.py confound",
-        "corpus_seed": 0,
-        "seeds": [0, 1],
-        "rows": rows,
         "synthetic": True,
+        "subject_independent": True,
         "corpus": "demo",
         "size": "tiny",
-        "commits": ["0123"],
+        "commits": ("0123",),
         "emotions": EMOTIONS,
+        "versions": {},
+        "hardware": "1 cpu",
     }
 
 
-def test_the_confounds_rows_compare_ours_in_pairs(script, tables):
-    record = made_confound_record(script)
-    ours, theirs = record["rows"][:2]
-    assert "ours_minus_this" not in ours["unseen"]
-    gap = theirs["unseen"]["ours_minus_this"]
-    assert gap["difference"] == pytest.approx(ours["unseen"]["uar"] - theirs["unseen"]["uar"])
-    assert theirs["identity_same_people"]["linear"] == {"mean": 0.4, "values": [0.4, 0.4]}
-    json.dumps(record, allow_nan=False)
+def test_the_confounds_rows_compare_ours_in_pairs(script, tables, tmp_path):
+    record = made_confound_record(script, tables)
+    ours, theirs = record.rows[:2]
+    assert ours.unseen.ours_minus_this is None
+    gap = theirs.unseen.ours_minus_this
+    assert gap.difference == pytest.approx(ours.unseen.uar - theirs.unseen.uar)
+    assert theirs.same_people.identity["linear"] == tables.ProbeOverSeeds(0.4, (0.4, 0.4))
+    write_record(tmp_path / "confound.json", record)
+    assert tables.read_evidence("confound", tmp_path / "confound.json") == record
     drawn = tables.confound_table(record)
     assert drawn.count("\n| 0") == 4
     assert "same people, new takes" in drawn
@@ -159,21 +150,30 @@ def test_the_confounds_rows_compare_ours_in_pairs(script, tables):
     assert "\n| 0 (" not in brief
 
 
-def test_protocols_are_valid_and_their_table_says_which_is_honest(script, tables):
-    honest = []
+def test_protocols_are_valid_and_their_table_says_which_is_leaky(script, tables):
+    independent = []
     for changes in script.PROTOCOLS.values():
         config = settings.load_config("configs/decoupled.py:tiny", list(changes))
-        honest.append(
+        independent.append(
             config.split.protocol == "subject_independent"
             and config.evaluate.selection_split != "test"
         )
-    assert honest == [True, False, False]
-    row = {"uar": 0.5, "uar_interval": [0.4, 0.6], "subjects": 4, "clips": 32}
-    rows = [
-        row | {"protocol": title, "honest": not changes}
+    assert independent == [True, False, False]
+    rows = tuple(
+        tables.ProtocolRow(
+            protocol=title,
+            subject_independent=not changes,
+            uar=0.5,
+            uar_interval=(0.4, 0.6),
+            subjects=4,
+            clips=32,
+        )
         for title, changes in script.PROTOCOLS.items()
-    ]
-    drawn = tables.protocols_table(made_confound_record(script) | {"rows": rows})
+    )
+    record = tables.ProtocolsRecord(
+        command="x", corpus_seed=0, seeds=(0,), rows=rows, **made_facts()
+    )
+    drawn = tables.protocols_table(record)
     assert drawn.count("leaky") == 2
     assert "| 50.0 (40.0 to 60.0) |" in drawn
     assert "Synthetic" in drawn
@@ -185,13 +185,13 @@ def test_records_fill_the_pages_and_only_their_places(script, tables, tmp_path):
     for cell in cells:
         write_finished(cell, 0.9 if cell.config.name == "decoupled" else 0.5)
     record = crossval_record.collect(cells, "python scripts/experiments/evidence.py headline")
-    (tmp_path / "headline.json").write_text(json.dumps(record))
-    (tmp_path / "confound.json").write_text(json.dumps(made_confound_record(script)))
+    write_record(tmp_path / "headline.json", record)
+    write_record(tmp_path / "confound.json", made_confound_record(script, tables))
     results, readme = (script.filled(page, tmp_path) for page in tables.PAGES)
     assert "| 0.9 (0.90) | fusion_only |" in results
     assert re.search(r"<!-- network -->\nNot run yet.\n<!-- end network -->", results)
-    gap = next(pair for pair in record["comparisons"] if pair["a"] == "decoupled")
-    ahead = f"{100 * gap['metrics']['uar']['difference']:+.1f} ("
+    gap = next(pair for pair in record.comparisons if pair.a == "decoupled")
+    ahead = f"{100 * gap.metrics.uar.difference:+.1f} ("
     for page in (results, readme):
         row = next(line for line in page.splitlines() if line.startswith("| cfn_sr |"))
         assert f"| {ahead}" in row

@@ -2,68 +2,41 @@
 
 import json
 
-import numpy as np
-
 from jax_avemo import config as settings
 from jax_avemo.crossval.runner import Cell
+from jax_avemo.evaluation.predictions import write_predictions
+from jax_avemo.evaluation.results import Leakage, UnseenLeakage, write_results
 from jax_avemo.runtime.files import write_json
-
-EMOTIONS = ["happy", "sad"]
-
-
-def probe(value: float) -> dict:
-    return {"balanced_accuracy": value, "low": value, "high": value, "chance": 0.25}
+from support.made_results import made_predictions, made_results, probe, verified
 
 
 def write_finished(cell: Cell, accuracy: float, *, clips: int = 8, people: int = 2) -> None:
     """A cell that tested `people` of its own, `clips` each, of which `accuracy` rightly."""
     cell.run.mkdir(parents=True)
-    rng = np.random.default_rng([cell.fold, cell.seed])
-    lines = []
-    for person in range(people):
-        for number in range(clips):
-            emotion = EMOTIONS[number % 2]
-            predicted = emotion if rng.random() < accuracy else EMOTIONS[1 - number % 2]
-            p = 0.8 if predicted == "happy" else 0.2
-            subject = f"{cell.fold}{person}"
-            lines.append(
-                {
-                    "key": f"{subject}/{number}",
-                    "subject": subject,
-                    "sex": ("female", "male")[person % 2],
-                    "emotion": emotion,
-                    "predicted": predicted,
-                    "probabilities": [p, 1 - p],
-                }
-            )
-    verified = {"equal_error_rate": 0.2, "equal_error_rate_same_sex": None}
-    leak = {"identity": {"linear": probe(0.5)}, "emotion": {"linear": probe(accuracy)}}
     settings.set_field(cell.config, "split.fold", cell.fold)
-    results = {
-        "schema_version": 2,
-        "name": cell.config.name,
-        "size": cell.config.size,
-        "corpus": "demo",
-        "corpus_seed": 0,
-        "synthetic": True,
-        "honest": True,
-        "parameters": 1234,
-        "emotions": EMOTIONS,
-        "commit": "0123456789ab",
-        "versions": {"jax_avemo": "0", "python": "3"},
-        "hardware": "1 cpu, 2 cores",
-        "config": settings.to_dict(cell.config),
-        "calibration": {"test": {"ece_before": 0.2, "ece_after": 0.1}},
-        "leakage": {
-            "training_subjects": {"z": leak, "z_e": leak},
-            "untrained": {"z": leak},
-            "unseen_subjects": {
-                "z_e": {"cosine": verified, "plda": None, "probe": {"linear": probe(0.4)}}
-            },
-        },
-    }
-    (cell.run / "predictions.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    (cell.run / "results.json").write_text(json.dumps(results))
+    told = {"identity": {"linear": probe(0.5)}, "emotion": {"linear": probe(accuracy)}}
+    results = made_results(
+        name=cell.config.name,
+        size=cell.config.size,
+        parameters=1234,
+        config=settings.to_dict(cell.config),
+        leakage=Leakage(
+            training_subjects={"z": told, "z_e": told},
+            untrained={"z": told},
+            unseen_subjects={"z_e": UnseenLeakage(verified(0.2), None, {"linear": probe(0.4)})},
+        ),
+    )
+    write_predictions(
+        cell.run / "predictions.jsonl",
+        made_predictions(
+            accuracy,
+            people=people,
+            clips=clips,
+            seed=7 * cell.fold + cell.seed,
+            prefix=f"{cell.fold}",
+        ),
+    )
+    write_results(cell.run / "results.json", results)
     (cell.run / "config.json").write_text(json.dumps(settings.to_dict(cell.config)))
     write_done(cell)
 

@@ -1,4 +1,4 @@
-"""What `avemo doctor` looks at: whether this machine can do the work, and what to do where not."""
+"""Examination of this machine for `avemo doctor`; `findings` says what each fact means."""
 
 import importlib
 import importlib.util
@@ -9,14 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from jax_avemo import __version__
-from jax_avemo.diagnosis import (
+from jax_avemo.findings import (
     DECODERS,
     ENCODERS,
     Finding,
@@ -55,85 +53,32 @@ def examine() -> list[Finding]:
     return found
 
 
-def sound(findings: Iterable[Finding]) -> bool:
-    """Whether everything that is not optional works."""
-    return all(finding.status != "bad" for finding in findings)
-
-
-def as_text(findings: Iterable[Finding]) -> str:
-    """The findings for a person: a line each, and what to do below those that need it."""
-    findings = list(findings)
-    width = max(len(finding.topic) for finding in findings)
-    lines = [f"jax_avemo {__version__}"]
-    for finding in findings:
-        lines.append(f"{finding.status:5}{finding.topic:{width}}  {finding.says}")
-        if finding.remedy:
-            lines.append(f"{'':5}{'':{width}}  -> {finding.remedy}")
-    bad = sum(finding.status == "bad" for finding in findings)
-    lines.append("everything needed works" if not bad else f"{bad} of these will not work")
-    return "\n".join(lines)
-
-
-def as_json(findings: Iterable[Finding]) -> dict[str, Any]:
-    """The findings for a program."""
-    findings = list(findings)
-    return {
-        "jax_avemo": __version__,
-        "ok": sound(findings),
-        "findings": [asdict(finding) for finding in findings],
-    }
-
-
 def _system() -> list[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     machine = f"{platform.system()} {platform.machine()}, {cores} cores, {memory / 2**30:.0f} GB"
-    found = []
+    found = Finding("system", "ok", machine)
     if platform.system() != "Linux":
-        found.append(
-            Finding("system", "bad", f"{machine}: only Linux is supported", "use Linux or WSL 2")
-        )
+        found = Finding("system", "bad", f"{machine}: Linux is needed", "use Linux or WSL 2")
     elif memory < _MEMORY_BYTES:
-        found.append(Finding("system", "note", machine, "training wants 4 GB: use size 'tiny'"))
-    else:
-        found.append(Finding("system", "ok", machine))
-    python = platform.python_version()
-    if (3, 11) <= sys.version_info[:2] <= (3, 13):
-        found.append(Finding("python", "ok", f"{python} ({sys.executable})"))
-    else:
-        found.append(
-            Finding("python", "bad", f"{python}: 3.11 to 3.13 are supported", "make a new venv")
-        )
-    return found
-
-
-def _installed() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            found.setdefault(normalised(name), distribution.version)
-    return found
+        found = Finding("system", "note", machine, "training needs 4 GB: use size 'tiny'")
+    version = platform.python_version()
+    python = Finding("python", "ok", f"{version} ({sys.executable})")
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        python = Finding("python", "bad", f"{version}: 3.11 to 3.13 is needed", "make a new venv")
+    return [found, python]
 
 
 def _packages() -> list[Finding]:
-    installed = _installed()
+    found = ((d.metadata["Name"], d.version) for d in metadata.distributions())
+    installed = {normalised(name): version for name, version in found if name}
     try:
         requirements = metadata.requires("jax_avemo") or []
     except metadata.PackageNotFoundError:
         return [Finding("packages", "bad", "jax_avemo is not installed", "pip install -e .")]
-    versions = ", ".join(
-        f"{name} {installed[name]}"
-        for name in ("jax", "flax", "numpy", "av", "opencv-python-headless")
-        if name in installed
-    )
-    found = [
-        Finding(f.topic, f.status, versions, f.remedy)
-        if (f.topic, f.status) == ("packages", "ok")
-        else f
-        for f in requirement_findings(requirements, installed)
-    ]
-    return [*found, opencv_wheels(installed)]
+    shown = (f"{n} {installed[n]}" for n in ("jax", "flax", "numpy", "av") if n in installed)
+    versions = Finding("versions", "ok", ", ".join(shown))
+    return [versions, *requirement_findings(requirements, installed), opencv_wheels(installed)]
 
 
 def _faces() -> list[Finding]:
@@ -188,7 +133,8 @@ def _film() -> list[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         frames = np.zeros((5, 64, 64, 3), np.uint8)
-        write_video(path, frames, np.zeros(16_000), frames_per_second=5, sample_rate=16_000)
+        tone = 0.1 * np.sin(np.arange(16_000) / 6)
+        write_video(path, frames, tone, frames_per_second=5, sample_rate=16_000)
         outcome = next(iter(run_isolated(decoded_seconds, [str(path)], workers=1)))
     if outcome.value is None or json.loads(outcome.value)["frames"] != 5:
         said = outcome.error or "frames were lost"
@@ -198,19 +144,13 @@ def _film() -> list[Finding]:
 
 def _devices() -> list[Finding]:
     # In a process of its own: a broken driver hangs or kills it, not the doctor.
+    command = [sys.executable, "-c", _DEVICES]
     try:
-        told = subprocess.run(
-            [sys.executable, "-c", _DEVICES],
-            capture_output=True,
-            text=True,
-            timeout=_DEVICE_SECONDS,
-            check=False,
-        )
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_DEVICE_SECONDS)
+        code = told.returncode
+        said = (told.stderr.strip().splitlines() or [f"exit code {code}"])[-1]
     except subprocess.TimeoutExpired:
         said, code = f"JAX did not start within {_DEVICE_SECONDS:g} s", 1
-    else:
-        said = (told.stderr.strip().splitlines() or [f"exit code {told.returncode}"])[-1]
-        code = told.returncode
     if code:
         remedy = "try JAX_PLATFORMS=cpu avemo doctor; if that helps, look at the driver"
         return [Finding("devices", "bad", said, remedy)]
@@ -246,11 +186,10 @@ def _folders() -> list[Finding]:
 def _voices() -> list[Finding]:
     if importlib.util.find_spec("espeakng_loader") is None:
         return []  # told with the extras
-    espeak = importlib.import_module("espeakng_loader")
-    if not Path(espeak.get_library_path()).exists():
-        remedy = "pip install --force-reinstall espeakng-loader"
-        return [Finding("voices", "bad", "espeak-ng's library is not where it should be", remedy)]
-    return [Finding("voices", "ok", "espeak-ng is there")]
+    if Path(importlib.import_module("espeakng_loader").get_library_path()).exists():
+        return [Finding("voices", "ok", "espeak-ng is there")]
+    remedy = "pip install --force-reinstall espeakng-loader"
+    return [Finding("voices", "bad", "espeak-ng's library is not where it should be", remedy)]
 
 
 _CHECKS: dict[str, Callable[[], list[Finding]]] = {

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from jax_avemo import cli, diagnosis, doctor
+from jax_avemo import cli, doctor, findings
 
 REQUIREMENTS = (
     "jax>=0.10",
@@ -21,7 +21,7 @@ def by_topic(findings):
 
 def test_two_opencv_wheels_are_bad_and_the_remedy_removes_both():
     both = {"opencv-python": "5.0", "opencv-python-headless": "5.0", "numpy": "2.4"}
-    finding = diagnosis.opencv_wheels(both)
+    finding = findings.opencv_wheels(both)
     assert finding.status == "bad"
     assert "pip uninstall -y opencv-python opencv-python-headless" in finding.remedy
     assert "pip install 'opencv-python-headless>=5'" in finding.remedy
@@ -32,20 +32,20 @@ def test_two_opencv_wheels_are_bad_and_the_remedy_removes_both():
     [("opencv-python-headless", "ok"), ("opencv-python", "note"), ("numpy", "note")],
 )
 def test_one_opencv_wheel_is_no_trouble(wheel, status):
-    assert diagnosis.opencv_wheels({wheel: "5.0"}).status == status
+    assert findings.opencv_wheels({wheel: "5.0"}).status == status
 
 
 def test_a_missing_codec_says_which_files_it_locks_out():
     wanted = {"h264": "mp4", "vp9": "webm"}
-    assert diagnosis.missing_codecs(["h264", "vp9"], wanted, "decoder").status == "ok"
-    webm = diagnosis.missing_codecs(["h264"], wanted, "decoder")
+    assert findings.missing_codecs(["h264", "vp9"], wanted, "decoder").status == "ok"
+    webm = findings.missing_codecs(["h264"], wanted, "decoder")
     assert webm.status == "note"
     assert "vp9 (webm)" in webm.says
-    assert diagnosis.missing_codecs(["vp9"], wanted, "decoder").status == "bad"
+    assert findings.missing_codecs(["vp9"], wanted, "decoder").status == "bad"
 
 
 def test_a_missing_package_is_bad_and_a_missing_extra_is_not():
-    found = by_topic(diagnosis.requirement_findings(REQUIREMENTS, {"uvicorn": "0.20"}))
+    found = by_topic(findings.requirement_findings(REQUIREMENTS, {"uvicorn": "0.20"}))
     assert found["packages"].status == "bad"
     assert "jax>=0.10 (absent)" in found["packages"].says
     assert "array-record" not in found["packages"].says
@@ -58,7 +58,7 @@ def test_a_missing_package_is_bad_and_a_missing_extra_is_not():
 
 def test_names_are_compared_as_the_index_does():
     found = by_topic(
-        diagnosis.requirement_findings(("Ml_Collections>=1",), {"ml-collections": "1.1"})
+        findings.requirement_findings(("Ml_Collections>=1",), {"ml-collections": "1.1"})
     )
     assert found["packages"].status == "ok"
 
@@ -66,9 +66,9 @@ def test_names_are_compared_as_the_index_does():
 def test_an_unused_accelerator_is_bad():
     cpu = [{"kind": "cpu", "platform": "cpu"}]
     gpu = [{"kind": "NVIDIA H100", "platform": "gpu"}] * 2
-    assert diagnosis.device_finding(cpu, accelerator_expected=False).status == "ok"
-    assert diagnosis.device_finding(cpu, accelerator_expected=True).status == "bad"
-    assert "2 x NVIDIA H100" in diagnosis.device_finding(gpu, accelerator_expected=True).says
+    assert findings.device_finding(cpu, accelerator_expected=False).status == "ok"
+    assert findings.device_finding(cpu, accelerator_expected=True).status == "bad"
+    assert "2 x NVIDIA H100" in findings.device_finding(gpu, accelerator_expected=True).says
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch):
@@ -101,7 +101,7 @@ def test_the_command_works_here_and_speaks_json(capsys):
 
 
 def test_the_command_fails_where_something_will_not_work(monkeypatch, capsys):
-    bad = diagnosis.Finding("opencv", "bad", "two wheels", "remove one")
+    bad = findings.Finding("opencv", "bad", "two wheels", "remove one")
     monkeypatch.setattr(doctor, "_CHECKS", {"opencv": lambda: [bad]})
     assert cli.main(["doctor"]) == 1
     printed = capsys.readouterr()

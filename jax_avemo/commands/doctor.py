@@ -16,9 +16,10 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the findings; fail where something needed does not work."""
-    from jax_avemo import doctor
+    from jax_avemo import findings
+    from jax_avemo.doctor import examine
 
-    findings = doctor.examine()
-    print(json.dumps(doctor.as_json(findings)) if args.json else doctor.as_text(findings))
-    if not doctor.sound(findings):
+    found = examine()
+    print(json.dumps(findings.as_json(found)) if args.json else findings.as_text(found))
+    if not findings.sound(found):
         raise UserError("something here will not work; the lines marked 'bad' say what to do")

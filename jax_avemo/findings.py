@@ -1,9 +1,11 @@
-"""What a fact about this machine means for the work, and what to do: pure, for `doctor`."""
+"""Findings of `avemo doctor`: what a fact about a machine means, and the remedy (pure)."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from jax_avemo import __version__
 
 Status = Literal["ok", "note", "bad"]
 """`note`: something optional lacks, or is worth knowing; `bad`: something will not work."""
@@ -59,6 +61,33 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no more is said"])[0]
 
 
+def sound(findings: Iterable[Finding]) -> bool:
+    """Whether everything that is not optional works."""
+    return all(finding.status != "bad" for finding in findings)
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """The findings for a person: a line each, and what to do below those that need it."""
+    width = max(len(finding.topic) for finding in findings)
+    lines = [f"jax_avemo {__version__}"]
+    for finding in findings:
+        lines.append(f"{finding.status:5}{finding.topic:{width}}  {finding.says}")
+        if finding.remedy:
+            lines.append(f"{'':5}{'':{width}}  -> {finding.remedy}")
+    bad = sum(finding.status == "bad" for finding in findings)
+    lines.append("everything needed works" if not bad else f"{bad} of these will not work")
+    return "\n".join(lines)
+
+
+def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The findings for a program."""
+    return {
+        "jax_avemo": __version__,
+        "ok": sound(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
 def opencv_wheels(installed: Mapping[str, str]) -> Finding:
     """Which OpenCV is there. All wheels write the same folder `cv2`: two of them make a mixture.
 
@@ -68,24 +97,15 @@ def opencv_wheels(installed: Mapping[str, str]) -> Finding:
     wheels = {name: installed[name] for name in OPENCV_WHEELS if name in installed}
     names = " ".join(wheels)
     shown = ", ".join(f"{name} {version}" for name, version in wheels.items())
-    clean = f"pip uninstall -y {names}" if names else ""
-    install = "pip install 'opencv-python-headless>=5'"
+    remedy = f"pip uninstall -y {names} && pip install 'opencv-python-headless>=5'"
     if len(wheels) > 1:
-        return Finding(
-            "opencv",
-            "bad",
-            f"{len(wheels)} wheels that overwrite each other: {shown}",
-            f"{clean} && {install}",
-        )
+        says = f"{len(wheels)} wheels that overwrite each other: {shown}"
+        return Finding("opencv", "bad", says, remedy)
     if not wheels:
         return Finding("opencv", "note", "not installed as a wheel; cv2 comes from elsewhere")
     if "headless" not in names:
-        return Finding(
-            "opencv",
-            "note",
-            f"{shown}: needs libGL, which machines without a screen lack",
-            f"{clean} && {install} (the same module)",
-        )
+        says = f"{shown}: needs libGL, which machines without a screen lack"
+        return Finding("opencv", "note", says, f"{remedy} (the same module)")
     return Finding("opencv", "ok", shown)
 
 

@@ -1,9 +1,12 @@
-"""How a config comes about: the fields' defaults, a size, a config file, a command line.
+"""The config of an experiment: default values, a size, a config file, the command line.
 
-`config_fields` lists the settings. A size (`tiny`, `cpu`, `full`) replaces some defaults, a config
-file replaces a few more, and `--config.a.b=value` replaces what the user likes. The result
-is a *locked* ConfigDict: a misspelt field is an error, never a new field.
+`configs/default.py` has every value. A size (`configs/sizes.py`) replaces some, a config file a few
+more, and `--config.a.b=value` what the user likes. The result is a *locked* ConfigDict: a misspelt
+field is an error, never a new field. `config_fields` says what a value means and which are valid.
 """
+
+# ml_collections' `config_flags` was weighed: it checks types but no ranges, a misspelt field ends
+# in a traceback of 49 lines, and its flags belong to absl, where the commands here use argparse.
 
 import ast
 import difflib
@@ -14,15 +17,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jax_avemo.config_fields import FIELDS, SIZES, Field
+from jax_avemo.config_fields import FIELDS, Field
+from jax_avemo.configs.default import DEFAULT
+from jax_avemo.configs.sizes import SIZES
 from jax_avemo.runtime.accelerators import accelerator_present
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
 AUTO = "auto"
-
-_DEFAULT_FOLDS = {"demo": 3, "ravdess": 6, "ravdess_song": 6}
-_SENTENCE_GROUPS = {"demo": 2, "ravdess": 2, "ravdess_song": 2}
 
 
 def make_config(
@@ -32,7 +34,7 @@ def make_config(
 
     Args:
       name: of the experiment; its run goes to runs/NAME.
-      size: `tiny`, `cpu`, `full` or `auto` (`full` with an accelerator, else `cpu`).
+      size: `tiny`, `bench`, `cpu`, `full` or `auto` (`full` with an accelerator, else `cpu`).
       changes: dotted field -> value.
 
     Raises:
@@ -42,33 +44,26 @@ def make_config(
         size = "full" if accelerator_present() else "cpu"
     if size not in SIZES:
         raise UserError(f"no such size '{size}'; sizes are {', '.join(SIZES)} and auto")
-    config = _nested({key: field.default for key, field in FIELDS.items()})
+    config = ConfigDict(DEFAULT).lock()
     for key, value in (SIZES[size] | {"size": size, "name": name} | dict(changes or {})).items():
         set_field(config, key, value)
     return config
 
 
-def _nested(flat: Mapping[str, Any]) -> ConfigDict:
-    config = ConfigDict()
-    for key, value in flat.items():
-        *sections, leaf = key.split(".")
-        target = config
-        for section in sections:
-            if section not in target:
-                target[section] = ConfigDict()
-            target = target[section]
-        target[leaf] = value
-    return config.lock()
+def get_field(config: Any, key: str) -> Any:
+    """The value of the dotted field `key`; of a mapping as well."""
+    for part in key.split("."):
+        config = config[part]
+    return config
 
 
 def set_field(config: ConfigDict, key: str, value: Any) -> None:
     """Set the dotted field `key`, or raise UserError saying what is wrong with it."""
-    field = FIELDS.get(key)
-    if field is None:
+    if key not in FIELDS:
         close = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.4)
         hint = f"; did you mean '{close[0]}'?" if close else "; --help lists all fields"
         raise UserError(f"no such config field '{key}'{hint}")
-    wanted = type(field.default)
+    field, wanted = FIELDS[key], type(get_field(DEFAULT, key))
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if wanted is tuple and isinstance(value, list):
@@ -76,11 +71,8 @@ def set_field(config: ConfigDict, key: str, value: Any) -> None:
     if type(value) is not wanted or not _is_valid(field, value):
         says = field.says or f"a {wanted.__name__}"
         raise UserError(f"config field '{key}' can't be {value!r}: it is {says} ({field.meaning})")
-    *sections, leaf = key.split(".")
-    target = config
-    for section in sections:
-        target = target[section]
-    target[leaf] = value
+    section, _, leaf = key.rpartition(".")
+    (get_field(config, section) if section else config)[leaf] = value
 
 
 def _is_valid(field: Field, value: Any) -> bool:
@@ -97,8 +89,7 @@ def apply_override(config: ConfigDict, assignment: str) -> None:
         raise UserError(f"'--config.{assignment}' needs a value: --config.{key}=VALUE")
     if key == "size":
         raise UserError(f"the size is the config file's argument: --config=FILE:{text}")
-    field = FIELDS.get(key)
-    set_field(config, key, text if field is None else _parse(text, type(field.default)))
+    set_field(config, key, _parse(text, type(get_field(DEFAULT, key))) if key in FIELDS else text)
 
 
 def _parse(text: str, wanted: type) -> Any:
@@ -186,33 +177,17 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
     """The config as plain JSON-ready values, dotted field -> value."""
     flat: dict[str, Any] = {}
     for key in FIELDS:
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
+        value = get_field(config, key)
         flat[key] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
 def from_dict(flat: Mapping[str, Any]) -> ConfigDict:
     """The inverse of `to_dict`; fields the stored config lacks take their default."""
-    config = _nested({key: field.default for key, field in FIELDS.items()})
+    config = ConfigDict(DEFAULT).lock()
     for key, value in flat.items():
         set_field(config, key, value)
     return config
-
-
-def folds(config: ConfigDict) -> int:
-    """How many folds the split has: the asked number, or the corpus's customary one.
-
-    Content folds are as many for every group of sentences (`data.folds.group_contents`).
-    """
-    if config.split.folds:
-        return int(config.split.folds)
-    corpus = config.data.corpus
-    groups = (
-        _SENTENCE_GROUPS.get(corpus, 5) if config.split.protocol == "content_independent" else 1
-    )
-    return _DEFAULT_FOLDS.get(corpus, 5) * groups
 
 
 def demo_source(config: ConfigDict) -> Path:
@@ -240,6 +215,6 @@ def describe_fields() -> str:
     """Every field with its default and meaning, a line each, for --help."""
     lines = []
     for key, field in FIELDS.items():
-        default = repr(field.default).replace(" ", "")
+        default = repr(get_field(DEFAULT, key)).replace(" ", "")
         lines.append(f"  --config.{key}={default}\n        {field.meaning}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from jax_avemo import config as settings
 from jax_avemo.data.clip import ClipOptions
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
+from jax_avemo.data.corpora import customary_folds
 from jax_avemo.data.prepare import prepare
 from jax_avemo.data.splits import split_clips
 from jax_avemo.evaluation.evaluator import evaluate_run, load_finished, make_validation
@@ -31,6 +32,7 @@ from jax_avemo.runtime.progress import say
 from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.synthetic.corpus import write_corpus
 from jax_avemo.training import train_loop
+from jax_avemo.training.build import check_choices
 
 _FREE_FIELDS = {"data.workers", "train.compilation_cache_dir", "evaluate.batch_size", "data.source"}
 """Fields that may differ when a run is continued: they change no result."""
@@ -176,6 +178,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     `config.json` is written when training is about to begin: a start that fails before leaves
     none, and one without a checkpoint may be replaced.
     """
+    check_choices(config)
     keep_freed_memory()
     multihost.check_same(settings.to_dict(config) | {"--workdir": str(run)})
     multihost.from_first(lambda: check_claim(run, config))
@@ -185,7 +188,11 @@ def train_run(config: ConfigDict, run: Path) -> None:
     split = split_clips(
         clips.labels,
         protocol=config.split.protocol,
-        folds=settings.folds(config),
+        folds=config.split.folds
+        or customary_folds(
+            config.data.corpus,
+            content_independent=config.split.protocol == "content_independent",
+        ),
         fold=config.split.fold,
         validation_subjects=config.split.validation_subjects,
         seed=config.split.seed,

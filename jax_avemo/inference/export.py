@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jax_avemo.evaluation.calibration import read_temperatures
@@ -68,10 +67,7 @@ def export_run(run: Path, target: Path, form: str) -> Exported:
     write, execute = {"stablehlo": (to_stablehlo, run_stablehlo), "onnx": (to_onnx, run_onnx)}[form]
     trained = load_run(run)
     temperatures = read_temperatures(trained.run, trained.step)
-    # Without a loop it is faster, and other readers of StableHLO need not know loops.
-    steps = trained.config.model.lstm_steps
-    model = trained.model.clone(lstm_unroll=steps, dtype=jnp.float32)
-    network = make_network(model, temperatures or {})
+    network = make_network(trained.model.clone(dtype="float32"), temperatures or {})
 
     def closed(inputs: Mapping[str, Any]) -> dict[str, Any]:
         return network(trained.variables, inputs)

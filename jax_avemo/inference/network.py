@@ -43,7 +43,7 @@ def make_network(
             train=False,
             emotion=unknown,
             subject=unknown,
-            method="decouple",
+            method="separate",
         )
         seen = _none(rows) if fused.video_available is None else fused.video_available
         heard = _none(rows) if fused.audio_available is None else fused.audio_available

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.extend import core
 
 from jax_avemo.runtime.errors import UserError
@@ -72,7 +73,7 @@ def run_onnx(data: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 
 
 def _inline(program: core.ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
-    """Run the program with its calls opened, and what depends on the platform as off the CPU.
+    """Run the program with calls opened, scans written out, and off the CPU where that matters.
 
     jax2onnx knows no `platform_index`; it stands where a grouped convolution is written out for
     XLA's CPU backend, and ONNX has grouped convolutions.
@@ -93,6 +94,8 @@ def _inline(program: core.ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
             made = _inline(equation.params["branches"][taken[0]], taken[1:])
         elif name in _CALLS:
             made = _inline(equation.params[_CALLS[name]], taken)
+        elif name == "scan":
+            made = _written_out(equation.params, taken)
         elif name == "stop_gradient":
             made = taken
         else:
@@ -100,6 +103,24 @@ def _inline(program: core.ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
             made = bound if equation.primitive.multiple_results else [bound]
         values.update(zip(equation.outvars, made, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _written_out(scan: Mapping[str, Any], arguments: Sequence[Any]) -> list[Any]:
+    """A scan, which jax2onnx fails on, as its steps one after another."""
+    first = scan["num_consts"] + scan["num_carry"]
+    constants = list(arguments[: scan["num_consts"]])
+    carry = list(arguments[scan["num_consts"] : first])
+    steps = range(scan["length"])
+    outputs: list[list[Any]] = [[]] * scan["length"]
+    for step in reversed(steps) if scan["reverse"] else steps:
+        given = [lax.index_in_dim(x, step, 0, keepdims=False) for x in arguments[first:]]
+        made = _inline(scan["jaxpr"], [*constants, *carry, *given])
+        carry, outputs[step] = made[: scan["num_carry"]], made[scan["num_carry"] :]
+    columns = zip(*outputs, strict=True)
+    return [
+        *carry,
+        *(lax.concatenate([lax.expand_dims(x, (0,)) for x in column], 0) for column in columns),
+    ]
 
 
 def _repeat(model: Any) -> Any:

@@ -138,10 +138,9 @@ class Model:
             need_audio=False,
         )
         self._index: LabelIndex = trained.index
-        # The recurrent network unrolled predicts faster; a batch of 1 costs no more on a CPU.
-        model = trained.model.clone(lstm_unroll=config.model.lstm_steps)
-        self._network = jax.jit(make_network(model, temperatures or {}))
+        self._network = jax.jit(make_network(trained.model, temperatures or {}))
         self._variables = trained.variables
+        # A batch of 1 costs no more a window on a CPU.
         self._batch = 1 if jax.default_backend() == "cpu" else 8
 
     def __repr__(self) -> str:

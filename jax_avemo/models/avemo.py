@@ -1,6 +1,5 @@
-"""The whole network: picture and sound to one embedding, and that embedding to its two halves."""
+"""The whole network: video and audio to one embedding z, and z to emotion and identity."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jax_avemo.models.front_ends import FrontEnds, Sequence
 from jax_avemo.models.fusion.alignment import align, step_times
-from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
+from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, BASELINE_FUSIONS, averaged_logits
 from jax_avemo.models.heads import Adversary, LinearErasure, TaskEncoder, gradient_reversal
 from jax_avemo.models.layers.attention import AttentivePooling, StepAttention, masked_mean
 from jax_avemo.models.lstm.dual_lstm import DualLSTM
@@ -20,112 +19,118 @@ from jax_avemo.models.outputs import Decoupled, Fused, Outputs
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
-FUSIONS = {"dual_lstm": DualLSTM, "lstm_concat": ConcatenatedLSTM}
-"""What reads the two aligned sequences; a single modality always has a `SequenceLSTM`. What joins
-sequences that are not aligned stands in `baselines.PEERS`."""
+STEP_FUSIONS: dict[str, type[nn.Module]] = {
+    "dual_lstm": DualLSTM,
+    "lstm_concat": ConcatenatedLSTM,
+}
+"""Of aligned steps; a single modality always has a `SequenceLSTM`."""
+FUSIONS = (*STEP_FUSIONS, *BASELINE_FUSIONS, AVERAGED_LOGITS)
 ADVERSARIES = ("conditional", "marginal", "none")
 
 
-class Branch(NamedTuple):
-    """One modality as the fusion reads it."""
+class Steps(NamedTuple):
+    """One modality, aligned."""
 
-    logits: Float[Array, "B emotions"]
-    available: Bool[Array, " B"]
-    mean: Float[Array, "B D"]
-    steps: Float[Array, "B S D"]
-    step_mask: Bool[Array, "B S"]
+    values: Float[Array, "B S D"]
+    mask: Bool[Array, "B S"]
     attention: Float[Array, "B heads S S"] | None
 
 
-_OFF: Any = Branch._make(
-    [None] * len(Branch._fields)
-)  # of a modality that the network does not have
-
-
 class AVEmo(FrontEnds):
-    """Audio-visual emotion recognition with emotion and identity taken apart.
+    """Audio-visual emotion recognition with emotion and identity decoupled.
 
-    Faces -> ResNeXt with coordinate attention; sound -> 1-D CNN with self-attention; both -> the
+    Faces -> ResNeXt with coordinate attention; audio -> 1-D CNN with self-attention; both -> the
     same steps by time, self-attention, dual-sequence LSTM, attentive pooling -> z -> z_e and z_i.
-    The defaults are the method as written: ResNeXt50 32x4d. Padding frames, padding rows
-    (`valid`) and absent modalities change nothing of what is real. A modality that is missing is
-    masked behind its network, so black frames or silence never reach batch-norm statistics.
+    Padding frames, padding rows (`valid`) and absent modalities change nothing of what is real. A
+    missing modality is masked behind its network, so black frames or silence never reach
+    batch-norm statistics.
+
+        AVEmo(num_emotions=..., num_subjects=..., **config.model)
     """
 
-    steps: int = 12
-    alignment_width_seconds: float = 0.12
+    lstm_steps: int
+    """S."""
+    alignment_width_seconds: float
     """Of the Gaussian that gathers elements around a step; at least half the steps' distance."""
-    alignment_gap_seconds: float = 1.0
+    alignment_gap_seconds: float
     """A step further than this from a modality's elements lacks it; at least a step's distance."""
-    embedded_self_attention: bool = True
-    fusion: str = "dual_lstm"
-    """One of `FUSIONS`, of `baselines.PEERS`, or `baselines.AVERAGED_LOGITS`."""
-    lstm_width: int = 96
-    bidirectional: bool = True
-    lstm_layer_norm: bool = False
-    lstm_unroll: int = 1
-    pooling_width: int = 64
-    skip: bool = True
+    embedded_self_attention: bool
+    fusion: str
+    """One of `FUSIONS`."""
+    lstm_width: int
+    bidirectional: bool
+    pooling_width: int
+    skip_connection: bool
     """z also sees each modality's mean over its own elements."""
-    fused_width: int = 128
+    fused_width: int
     """Of z."""
 
-    decouple_identity: bool = True
+    decouple: bool
     """False: z_e and its head alone."""
-    erase: bool = False
-    """z_e and z_i pass a `LinearErasure` each, but for training."""
-    embedding_width: int = 64
+    embedding_width: int
     """Of z_e and of z_i."""
-    encoder_hidden: int = 128
-    adversary: str = "conditional"
+    encoder_hidden: int
+    adversary: str
     """One of `ADVERSARIES`."""
-    adversary_hidden: int = 128
-    dropout: float = 0.15
+    adversary_hidden: int
+    erasure: bool
+    """When decoupling, z_e and z_i pass a `LinearErasure` each, but for training."""
 
     def setup(self) -> None:
         self._check()
-        self.drop = nn.Dropout(self.dropout)
-        embedded = self.embedded_self_attention and self.fusion in FUSIONS
         super().setup()
+        self.drop = nn.Dropout(self.dropout)
+        embedded = self.embedded_self_attention and self.fusion in STEP_FUSIONS
         if "video" in self.modalities:
             self.video_attention = StepAttention(self.heads) if embedded else None
             self.video_head = nn.Dense(self.num_emotions)
         if "audio" in self.modalities:
             self.audio_attention = StepAttention(self.heads) if embedded else None
             self.audio_head = nn.Dense(self.num_emotions)
-        if self.fusion == AVERAGED_LOGITS:
-            return
-        if self.fusion in PEERS:
-            self.peer = PEERS[self.fusion](self.heads, self.dropout, self.batch_norm_momentum)
+        if self.fusion != AVERAGED_LOGITS:
+            self._setup_fusion()
+            self._setup_heads()
+
+    def _setup_fusion(self) -> None:
+        if self.fusion in BASELINE_FUSIONS:
+            baseline = BASELINE_FUSIONS[self.fusion]
+            self.baseline = baseline(self.heads, self.dropout, self.batch_norm_momentum)
         else:
-            lstm = SequenceLSTM if len(self.modalities) == 1 else FUSIONS[self.fusion]
-            self.lstm = lstm(
-                self.lstm_width, self.bidirectional, self.lstm_layer_norm, self.lstm_unroll
-            )
+            lstm = SequenceLSTM if len(self.modalities) == 1 else STEP_FUSIONS[self.fusion]
+            self.lstm = lstm(self.lstm_width, self.bidirectional)
             self.pooling = AttentivePooling(self.pooling_width)
         self.fusion_norm = nn.LayerNorm()
         self.fusion_layer = nn.Dense(self.fused_width)
+
+    def _setup_heads(self) -> None:
         encoder = (self.embedding_width, self.encoder_hidden, self.dropout)
         self.emotion_encoder = TaskEncoder(*encoder)
         self.emotion_head = nn.Dense(self.num_emotions)
-        if self.erase:
+        if not self.decouple:
+            return
+        if self.erasure:
             self.identity_erasure = LinearErasure()
             self.emotion_erasure = LinearErasure()
-        if self.decouple_identity:
-            self.identity_encoder = TaskEncoder(*encoder)
-            self.identity_head = nn.Dense(self.num_subjects)
-            if self.adversary != "none":
-                conditional = self.adversary == "conditional"
-                self.identity_adversary = Adversary(
-                    self.num_subjects,
-                    self.adversary_hidden,
-                    condition_classes=self.num_emotions if conditional else 0,
-                )
-                self.emotion_adversary = Adversary(
-                    self.num_emotions,
-                    self.adversary_hidden,
-                    condition_classes=self.num_subjects if conditional else 0,
-                )
+        self.identity_encoder = TaskEncoder(*encoder)
+        self.identity_head = nn.Dense(self.num_subjects)
+        if self.adversary != "none":
+            emotions = self.num_emotions if self.adversary == "conditional" else 0
+            subjects = self.num_subjects if self.adversary == "conditional" else 0
+            hidden = self.adversary_hidden
+            self.identity_adversary = Adversary(self.num_subjects, hidden, emotions)
+            self.emotion_adversary = Adversary(self.num_emotions, hidden, subjects)
+
+    def _check(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise UserError(f"no fusion '{self.fusion}': say one of {', '.join(FUSIONS)}")
+        if self.fusion not in STEP_FUSIONS and len(self.modalities) != 2:
+            raise UserError(f"fusion '{self.fusion}' needs both modalities")
+        if self.fusion == AVERAGED_LOGITS and self.decouple:
+            raise UserError(f"fusion '{self.fusion}' has no z to decouple: fuse only")
+        if self.adversary not in ADVERSARIES:
+            raise UserError(f"no adversary '{self.adversary}': say one of {', '.join(ADVERSARIES)}")
+        if self.decouple and self.num_subjects < 1:
+            raise UserError("decoupling needs training subjects: give num_subjects, or fuse only")
 
     def __call__(
         self,
@@ -136,21 +141,21 @@ class AVEmo(FrontEnds):
         audio_present: Bool[Array, " B"] | None = None,
         reversal_strength: Float[Array, ""] | float = 0.0,
     ) -> Outputs:
-        """`fuse`, then `decouple` with the batch's labels, which reach the adversaries alone.
+        """`fuse`, then `separate` with the batch's labels, which reach the adversaries alone.
 
         Args: see those two. Training needs the random stream `dropout` and mutable `batch_stats`.
         """
         fused = self.fuse(
             batch, train=train, video_present=video_present, audio_present=audio_present
         )
-        decoupled = self.decouple(
+        decoupled = self.separate(
             fused.embedding,
             train=train,
             emotion=jnp.asarray(batch["emotion"]),
             subject=jnp.asarray(batch["subject"]),
             reversal_strength=reversal_strength,
         )
-        return Outputs(*fused, *decoupled)
+        return Outputs(fused, decoupled)
 
     def fuse(
         self,
@@ -169,55 +174,81 @@ class AVEmo(FrontEnds):
             (modality dropout), exactly as if the clip had none; None = all that there is.
         """
         batch = {key: jnp.asarray(value) for key, value in batch.items()}
-        video = (
-            self.video_sequence(batch, video_present, train) if "video" in self.modalities else None
-        )
-        audio = (
-            self.audio_sequence(batch, audio_present, train) if "audio" in self.modalities else None
-        )
+        video = audio = None
+        if "video" in self.modalities:
+            video = self.video_sequence(batch, video_present, train)
+        if "audio" in self.modalities:
+            audio = self.audio_sequence(batch, audio_present, train)
+        duration = seen_duration(batch, video, audio)
+        times = step_times(duration, self.lstm_steps)
 
-        # From what the fusion sees, so that dropping a modality equals not having it.
-        duration = jnp.zeros(batch["valid"].shape, jnp.float32)
+        logits = {}
         if video is not None:
-            duration = jnp.maximum(duration, jnp.where(video.seen, video.times, 0.0).max(axis=1))
+            logits["video"] = self._logits(self.video_head, video, train)
         if audio is not None:
-            seconds = batch["audio_length"].astype(jnp.float32) / AUDIO_SAMPLE_RATE
-            duration = jnp.maximum(duration, jnp.where(audio.seen.any(axis=1), seconds, 0.0))
-        times = step_times(duration, self.steps)
-        if video is not None and audio is not None and self.fusion not in FUSIONS:
-            return self._fuse_unaligned(video, audio, times, train)
+            logits["audio"] = self._logits(self.audio_head, audio, train)
+        if self.fusion in STEP_FUSIONS:
+            fused = self._fuse_steps(video, audio, times, duration, train)
+        else:
+            fused = self._fuse_sequences(video, audio, times, logits, train)
+        return fused._replace(
+            video_logits=logits.get("video"),
+            audio_logits=logits.get("audio"),
+            video_available=None if video is None else video.mask.any(axis=1),
+            audio_available=None if audio is None else audio.mask.any(axis=1),
+        )
 
-        seen_video = seen_audio = _OFF
+    def _fuse_steps(
+        self,
+        video: Sequence | None,
+        audio: Sequence | None,
+        times: Float[Array, "B S"],
+        duration: Float[Array, " B"],
+        train: bool,
+    ) -> Fused:
+        """Alignment, self-attention, LSTM, attentive pooling."""
+        seen, heard = None, None
         if video is not None:
-            parts = self.video_head, self.video_attention
-            seen_video = self._branch(video, *parts, times, duration, train)
+            seen = self._align(self.video_attention, video, times, duration, train)
         if audio is not None:
-            parts = self.audio_head, self.audio_attention
-            seen_audio = self._branch(audio, *parts, times, duration, train)
-
-        branches = [branch for branch in (seen_video, seen_audio) if branch is not _OFF]
-        step_masks = [branch.step_mask for branch in branches]
-        outputs = self.lstm(*[branch.steps for branch in branches], *step_masks)
-        pooled, step_weights = self.pooling(outputs, functools.reduce(jnp.logical_or, step_masks))
-        means = [branch.mean for branch in branches] if self.skip else []
-        inputs = self.fusion_norm(jnp.concatenate([pooled, *means], axis=-1))
+            heard = self._align(self.audio_attention, audio, times, duration, train)
+        steps = [branch for branch in (seen, heard) if branch is not None]
+        masks = [branch.mask for branch in steps]
+        outputs = self.lstm(*[branch.values for branch in steps], *masks)
+        pooled, step_weights = self.pooling(outputs, jnp.stack(masks).any(axis=0))
+        means = [masked_mean(s.values, s.seen) for s in (video, audio) if s is not None]
+        parts = [pooled, *means] if self.skip_connection else [pooled]
+        inputs = self.fusion_norm(jnp.concatenate(parts, axis=-1))
         return Fused(
             inputs=inputs,
             embedding=self.fusion_layer(inputs),
-            video_logits=seen_video.logits,
-            audio_logits=seen_audio.logits,
-            video_available=seen_video.available,
-            audio_available=seen_audio.available,
             step_times=times,
-            video_steps=seen_video.step_mask,
-            audio_steps=seen_audio.step_mask,
-            video_attention=seen_video.attention,
-            audio_attention=seen_audio.attention,
+            video_steps=None if seen is None else seen.mask,
+            audio_steps=None if heard is None else heard.mask,
+            video_attention=None if seen is None else seen.attention,
+            audio_attention=None if heard is None else heard.attention,
             step_outputs=outputs,
             step_weights=step_weights,
         )
 
-    def decouple(
+    def _fuse_sequences(
+        self,
+        video: Sequence,
+        audio: Sequence,
+        times: Float[Array, "B S"],
+        logits: Mapping[str, Float[Array, "B emotions"]],
+        train: bool,
+    ) -> Fused:
+        """A baseline's fusion, of sequences that are not aligned."""
+        if self.fusion == AVERAGED_LOGITS:
+            average, means = averaged_logits(video, audio, logits["video"], logits["audio"])
+            # Both networks are trained by their own heads alone (objective.auxiliary_weight).
+            z = jnp.concatenate([means, jax.lax.stop_gradient(average)], axis=-1)
+            return Fused(inputs=z, embedding=z, step_times=times)
+        inputs = self.fusion_norm(self.baseline(video, audio, train))
+        return Fused(inputs=inputs, embedding=self.fusion_layer(inputs), step_times=times)
+
+    def separate(
         self,
         embedding: Float[Array, "B Z"],
         *,
@@ -232,45 +263,43 @@ class AVEmo(FrontEnds):
           embedding: z, from `fuse`.
           train: dropout.
           emotion, subject: -1 = unknown. They reach conditional adversaries alone.
-          reversal_strength: what the adversaries' gradients are multiplied with, sign apart, when
-            they enter the encoders. At 0 the adversaries are mere probes.
+          reversal_strength: factor of the adversaries' gradients, sign apart, where they enter the
+            encoders. At 0 the adversaries are mere probes.
         """
         if self.fusion == AVERAGED_LOGITS:  # z ends in them
-            logits = embedding[:, -self.num_emotions :]
-            return Decoupled(embedding, None, logits, None, None, None)
+            return Decoupled(embedding, embedding[:, -self.num_emotions :])
         z_e = self.emotion_encoder(embedding, train)
-        if self.erase and not train:
-            z_e = self.identity_erasure(z_e)
-        emotion_logits = self.emotion_head(self._drop(z_e, train))
-        if not self.decouple_identity:
-            return Decoupled(z_e, None, emotion_logits, None, None, None)
+        if not self.decouple:
+            return Decoupled(z_e, self.emotion_head(self._drop(z_e, train)))
         z_i = self.identity_encoder(embedding, train)
-        if self.erase and not train:
-            z_i = self.emotion_erasure(z_i)
-        identity_logits = self.identity_head(self._drop(z_i, train))
-        identity_from_z_e = emotion_from_z_i = None
-        if self.adversary != "none":
-            identity_from_z_e = self.identity_adversary(
-                gradient_reversal(z_e, reversal_strength), emotion
-            )
-            emotion_from_z_i = self.emotion_adversary(
-                gradient_reversal(z_i, reversal_strength), subject
-            )
-        return Decoupled(
-            z_e, z_i, emotion_logits, identity_logits, identity_from_z_e, emotion_from_z_i
+        if self.erasure and not train:
+            z_e, z_i = self.identity_erasure(z_e), self.emotion_erasure(z_i)
+        decoupled = Decoupled(
+            emotion_embedding=z_e,
+            emotion_logits=self.emotion_head(self._drop(z_e, train)),
+            identity_embedding=z_i,
+            identity_logits=self.identity_head(self._drop(z_i, train)),
+        )
+        if self.adversary == "none":
+            return decoupled
+        reversed_z_e = gradient_reversal(z_e, reversal_strength)
+        reversed_z_i = gradient_reversal(z_i, reversal_strength)
+        return decoupled._replace(
+            adversary_identity_logits=self.identity_adversary(reversed_z_e, emotion),
+            adversary_emotion_logits=self.emotion_adversary(reversed_z_i, subject),
         )
 
-    def _branch(
+    def _align(
         self,
-        sequence: Sequence,
-        head: nn.Dense,
         attention: StepAttention | None,
+        sequence: Sequence,
         times: Float[Array, "B S"],
         duration: Float[Array, " B"],
         train: bool,
-    ) -> Branch:
-        distance = duration / self.steps
-        steps, step_mask = align(
+    ) -> Steps:
+        """The sequence at the steps, after self-attention among them."""
+        distance = duration / self.lstm_steps
+        values, mask = align(
             sequence.values,
             sequence.times,
             sequence.seen,
@@ -281,59 +310,27 @@ class AVEmo(FrontEnds):
         )
         weights = None
         if attention is not None:
-            steps, weights = attention(steps, times, step_mask, train)
-        return Branch(
-            logits=head(self._drop(masked_mean(sequence.values, sequence.mask), train)),
-            available=sequence.mask.any(axis=1),
-            mean=masked_mean(sequence.values, sequence.seen),
-            steps=self._drop(steps, train),
-            step_mask=step_mask,
-            attention=weights,
-        )
+            values, weights = attention(values, times, mask, train)
+        return Steps(self._drop(values, train), mask, weights)
 
-    def _fuse_unaligned(
-        self, video: Sequence, audio: Sequence, times: Float[Array, "B S"], train: bool
-    ) -> Fused:
-        def logits(head: nn.Dense, sequence: Sequence) -> Array:
-            return head(self._drop(masked_mean(sequence.values, sequence.mask), train))
-
-        of_video = logits(self.video_head, video)
-        of_audio = logits(self.audio_head, audio)
-        if self.fusion == AVERAGED_LOGITS:
-            average, means = averaged_logits(video, audio, of_video, of_audio)
-            # Both networks are trained by their own heads alone (objective.auxiliary_weight).
-            inputs = embedding = jnp.concatenate([means, jax.lax.stop_gradient(average)], axis=-1)
-        else:
-            inputs = self.fusion_norm(self.peer(video, audio, train))
-            embedding = self.fusion_layer(inputs)
-        return Fused(
-            inputs=inputs,
-            embedding=embedding,
-            video_logits=of_video,
-            audio_logits=of_audio,
-            video_available=video.mask.any(axis=1),
-            audio_available=audio.mask.any(axis=1),
-            step_times=times,
-            video_steps=None,
-            audio_steps=None,
-            video_attention=None,
-            audio_attention=None,
-            step_outputs=None,
-            step_weights=None,
-        )
+    def _logits(
+        self, head: nn.Dense, sequence: Sequence, train: bool
+    ) -> Float[Array, "B emotions"]:
+        """Emotion from one modality alone, whether or not the fusion sees it."""
+        return head(self._drop(masked_mean(sequence.values, sequence.mask), train))
 
     def _drop(self, x: Array, train: bool) -> Array:
         return self.drop(x, deterministic=not train)
 
-    def _check(self) -> None:
-        fusions = (*FUSIONS, *PEERS, AVERAGED_LOGITS)
-        if self.fusion not in fusions:
-            raise UserError(f"no fusion '{self.fusion}': say one of {', '.join(fusions)}")
-        if self.fusion not in FUSIONS and len(self.modalities) != 2:
-            raise UserError(f"fusion '{self.fusion}' needs both modalities")
-        if self.fusion == AVERAGED_LOGITS and self.decouple_identity:
-            raise UserError(f"fusion '{self.fusion}' has no z to decouple: fuse only")
-        if self.adversary not in ADVERSARIES:
-            raise UserError(f"no adversary '{self.adversary}': say one of {', '.join(ADVERSARIES)}")
-        if self.decouple_identity and self.num_subjects < 1:
-            raise UserError("decoupling needs training subjects: give num_subjects, or fuse only")
+
+def seen_duration(
+    batch: Mapping[str, Array], video: Sequence | None, audio: Sequence | None
+) -> Float[Array, " B"]:
+    """Seconds of each clip that the fusion sees, so that to drop a modality is not to have it."""
+    duration = jnp.zeros(batch["valid"].shape, jnp.float32)
+    if video is not None:
+        duration = jnp.maximum(duration, jnp.where(video.seen, video.times, 0.0).max(axis=1))
+    if audio is not None:
+        seconds = batch["audio_length"].astype(jnp.float32) / AUDIO_SAMPLE_RATE
+        duration = jnp.maximum(duration, jnp.where(audio.seen.any(axis=1), seconds, 0.0))
+    return duration

@@ -1,7 +1,7 @@
-"""Where both modalities become sequences: the picture and the sound network of every model here."""
+"""The video and the audio network of every model here: from a batch to two sequences."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,8 +10,10 @@ from jaxtyping import Array, Bool, DTypeLike, Float
 from jax_avemo.models.audio.audio_cnn import AudioNetwork
 from jax_avemo.models.audio.spectral import SpectralFrontEnd
 from jax_avemo.models.video.pixels import scale_pixels
-from jax_avemo.models.video.resnext import AttentionPlace, ResNeXt
+from jax_avemo.models.video.resnext import ResNeXt
 from jax_avemo.runtime.errors import UserError
+
+MODALITIES = (("video", "audio"), ("video",), ("audio",))
 
 
 class Sequence(NamedTuple):
@@ -27,63 +29,59 @@ class Sequence(NamedTuple):
 
 
 class FrontEnds(nn.Module):
-    """Faces -> ResNeXt with coordinate attention; sound -> 1-D CNN with self-attention.
+    """Faces -> ResNeXt with coordinate attention; audio -> 1-D CNN with self-attention.
 
-    The defaults are the method as written: ResNeXt50 32x4d.
+    The fields are those of `config.model`; `configs/default.py` has their values.
     """
 
     num_emotions: int
-    num_subjects: int = 0
+    num_subjects: int
     """Training subjects; at least 1 when decoupling."""
-    modalities: tuple[str, ...] = ("video", "audio")
-    """What is left out has no parameters and costs no time."""
+    modalities: tuple[str, ...]
+    """One of `MODALITIES`. What is left out has no parameters and costs no time."""
 
-    depths: tuple[int, ...] = (3, 4, 6, 3)
-    groups: int = 32
-    width_per_group: int = 4
-    stem_width: int = 64
-    stem_kernel: int = 7
-    expansion: int = 4
-    coordinate_attention: bool = True
-    attention_place: AttentionPlace = "residual"
-    attention_gate_bias: float = 0.0
-    residual_scale_init: float = 1.0
-    max_pool: bool = True
-    frozen_stages: int = 0
-    """Of the face network; see `ResNeXt`."""
-    colour_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    colour_deviation: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    pixels: tuple[str, ...] = ("colour", "luminance")
+    pixels: tuple[str, ...]
     """Of `pixels.CHANNELS`."""
+    colour_mean: tuple[float, float, float]
+    colour_deviation: tuple[float, float, float]
+    depths: tuple[int, ...]
+    groups: int
+    width_per_group: int
+    stem_width: int
+    stem_kernel: int
+    expansion: int
+    coordinate_attention: bool
+    attention_gate_bias: float
+    residual_scale: float
+    frozen_stages: int
 
-    spectral_kind: Literal["log_mel", "mfcc"] = "log_mel"
-    mel_bands: int = 64
-    fft_size: int = 1024
-    window_seconds: float = 0.05
-    hop_seconds: float = 0.016
-    spectral_normalise: bool = True
-    prosody: bool = True
-    functionals: bool = True
-    """Every element of the sound also hears what the whole utterance is like."""
-    audio_widths: tuple[int, ...] = (96, 128, 128)
-    audio_kernel_size: int = 5
-    audio_self_attention: bool = True
-    audio_dropout: float = 0.1
-    batch_norm_momentum: float = 0.9
+    spectral_features: str
+    """One of `spectral.FEATURES`."""
+    mel_bands: int
+    fft_size: int
+    window_seconds: float
+    hop_seconds: float
+    prosody: bool
+    functionals: bool
+    """Every element of the audio also knows what the whole utterance is like."""
+    audio_widths: tuple[int, ...]
+    audio_kernel_size: int
+    audio_self_attention: bool
 
-    width: int = 128
-    """D, of a step of either modality; even, and a multiple of `heads`."""
-    heads: int = 4
-    dtype: DTypeLike = jnp.float32
-    """Of the image and audio networks; what follows is small and stays float32."""
-    remat: bool = False
+    width: int
+    """D, of an element of either modality; even, and a multiple of `heads`."""
+    heads: int
+    dropout: float
+    batch_norm_momentum: float
+    dtype: DTypeLike
+    """Of the face and audio networks; what follows is small and stays float32."""
+    remat: bool
 
     def setup(self) -> None:
         """Called by a subclass's own `setup`."""
-        if tuple(self.modalities) not in {("video", "audio"), ("video",), ("audio",)}:
-            raise UserError(
-                f"modalities {self.modalities}: say ('video', 'audio'), ('video',) or ('audio',)"
-            )
+        if tuple(self.modalities) not in MODALITIES:
+            listed = ", ".join(map(str, MODALITIES))
+            raise UserError(f"no modalities {self.modalities}: say one of {listed}")
         if "video" in self.modalities:
             self.video_network = ResNeXt(
                 depths=self.depths,
@@ -93,10 +91,8 @@ class FrontEnds(nn.Module):
                 stem_kernel=self.stem_kernel,
                 expansion=self.expansion,
                 coordinate_attention=self.coordinate_attention,
-                attention_place=self.attention_place,
                 attention_gate_bias=self.attention_gate_bias,
-                residual_scale_init=self.residual_scale_init,
-                max_pool=self.max_pool,
+                residual_scale=self.residual_scale,
                 frozen_stages=self.frozen_stages,
                 batch_norm_momentum=self.batch_norm_momentum,
                 dtype=self.dtype,
@@ -106,12 +102,11 @@ class FrontEnds(nn.Module):
             self.video_norm = nn.LayerNorm()
         if "audio" in self.modalities:
             self.spectral = SpectralFrontEnd(
-                kind=self.spectral_kind,
+                features=self.spectral_features,
                 mel_bands=self.mel_bands,
                 fft_size=self.fft_size,
                 window_seconds=self.window_seconds,
                 hop_seconds=self.hop_seconds,
-                normalise=self.spectral_normalise,
                 prosody=self.prosody,
             )
             self.audio_network = AudioNetwork(
@@ -119,8 +114,9 @@ class FrontEnds(nn.Module):
                 kernel_size=self.audio_kernel_size,
                 width=self.width,
                 heads=self.heads,
-                dropout=self.audio_dropout,
+                dropout=self.dropout,
                 self_attention=self.audio_self_attention,
+                hop_seconds=self.hop_seconds,
                 batch_norm_momentum=self.batch_norm_momentum,
                 dtype=self.dtype,
             )
@@ -129,7 +125,7 @@ class FrontEnds(nn.Module):
     def video_sequence(
         self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
     ) -> Sequence:
-        """Of the faces; `present` False = what follows does not see this clip's."""
+        """Of the faces; `present` False: what follows does not see this clip's."""
         video = batch["video"]
         mask = batch["video_mask"] & batch["valid"][:, None]
         pixels = scale_pixels(video, mask, self.colour_mean, self.colour_deviation, self.pixels)
@@ -142,7 +138,7 @@ class FrontEnds(nn.Module):
     def audio_sequence(
         self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
     ) -> Sequence:
-        """Of the sound; `present` as for `video_sequence`."""
+        """Of the audio; `present` as for `video_sequence`."""
         features, mask, times = self.spectral(batch["audio"], batch["audio_length"])
         mask = mask & batch["valid"][:, None]
         values, mask, stride = self.audio_network(features, mask, train)

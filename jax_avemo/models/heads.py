@@ -1,4 +1,4 @@
-"""How one embedding is taken apart into emotion and identity, and who checks that it was."""
+"""The task encoders of emotion and identity, and their adversaries."""
 
 import flax.linen as nn
 import jax
@@ -46,7 +46,7 @@ class TaskEncoder(nn.Module):
     width: int
     """Of the embedding."""
     hidden: int
-    dropout: float = 0.0
+    dropout: float
 
     @nn.compact
     def __call__(self, z: Float[Array, "B Z"], train: bool) -> Float[Array, "B E"]:
@@ -70,7 +70,7 @@ class Adversary(nn.Module):
     classes: int
     """Of the label it tries to read."""
     hidden: int
-    condition_classes: int = 0
+    condition_classes: int
     """Of y; 0 = marginal."""
 
     @nn.compact

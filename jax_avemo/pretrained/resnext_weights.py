@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jax_avemo.models.video.resnext import AttentionPlace
 from jax_avemo.runtime.errors import UserError
 
 Path = tuple[str, ...]
@@ -24,8 +23,6 @@ _LEAVES = {
 }
 _LAYERS = {"downsample.0": "downsample_conv", "downsample.1": "downsample_bn"}
 _ATTENTION = "coordinate_attention"
-_NORM_BEFORE: dict[AttentionPlace, str] = {"residual": "bn3", "inner": "bn2"}
-"""The batch norm whose result reaches coordinate attention (through a ReLU, for "inner")."""
 
 
 class ImportReport(NamedTuple):
@@ -67,10 +64,7 @@ def parameter_path(name: str) -> Path | None:
 
 
 def import_resnext(
-    tensors: Mapping[str, np.ndarray],
-    variables: Mapping[str, Any],
-    *,
-    attention_place: AttentionPlace = "residual",
+    tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]
 ) -> tuple[dict[str, Any], ImportReport]:
     """The variables of a `ResNeXt` with every array replaced that the file has.
 
@@ -83,7 +77,6 @@ def import_resnext(
     Args:
       tensors: by torchvision's or timm's name, as `weight_files.read_weights` gives them.
       variables: "params" and "batch_stats" of a `ResNeXt`; not changed.
-      attention_place: of that network.
 
     Returns:
       Variables of NumPy arrays, and what matched.
@@ -116,7 +109,7 @@ def import_resnext(
             if path[-2:] == ("conv_h", "kernel"):
                 block = path[: path.index(_ATTENTION)]
                 for leaf in ("scale", "bias"):
-                    flat[*block, _NORM_BEFORE[attention_place], leaf] *= 4
+                    flat[*block, "bn3", leaf] *= 4
     report = ImportReport(tuple(matched), tuple(unused), tuple("/".join(p[1:]) for p in fresh))
     return unflatten_dict(flat), report
 

@@ -60,21 +60,21 @@ def look(run: Path, data_dir: Path | None = None) -> list[Looked]:
     def run_network(variables: Any, batch: Any) -> Any:
         return trained.model.apply(variables, batch, train=False, mutable=["intermediates"])
 
-    outputs, sown = jax.device_get(run_network(trained.variables, batch))
+    (fused, _), sown = jax.device_get(run_network(trained.variables, batch))
     maps = _attention_maps(sown.get("intermediates", {}), frames=inputs.frames)
     found = []
     for number, line in enumerate(chosen):
         real = np.flatnonzero(batch["video_mask"][number])
         middle = int(real[len(real) // 2]) if len(real) else 0
         sure = percent(line.confidence, 0)
-        weights = None if outputs.step_weights is None else outputs.step_weights[number]
+        weights = None if fused.step_weights is None else fused.step_weights[number]
         found.append(
             Looked(
                 title=f"{line.emotion}, predicted {line.predicted} ({sure} %)",
                 face=np.asarray(batch["video"][number, middle]) if len(real) else None,
                 maps={layer: value[number, middle] for layer, value in maps.items()},
                 sound=np.asarray(batch["audio"][number, : batch["audio_length"][number]]),
-                times=np.asarray(outputs.step_times[number]),
+                times=np.asarray(fused.step_times[number]),
                 weights=weights,
             )
         )

@@ -1,17 +1,36 @@
-"""The one place that unpacks a config into the network, its objective and its inputs."""
+"""The network, its objective and its inputs, as a config describes them."""
 
+import difflib
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jax_avemo.data.augment import AugmentOptions
+from jax_avemo.config import get_field
+from jax_avemo.data.corpora import READERS
 from jax_avemo.data.pipeline import InputOptions
-from jax_avemo.models.avemo import AVEmo
+from jax_avemo.data.splits import PROTOCOLS
+from jax_avemo.models.audio.spectral import FEATURES
+from jax_avemo.models.avemo import ADVERSARIES, FUSIONS, AVEmo
+from jax_avemo.models.front_ends import MODALITIES
+from jax_avemo.models.video.pixels import CHANNELS
 from jax_avemo.objectives.loss_balancing import BALANCERS, Balancer
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.training.train_step import EMOTION, IDENTITY, Objective
+
+CHOICES: dict[str, Collection[Any]] = {
+    "data.corpus": READERS,
+    "split.protocol": PROTOCOLS,
+    "model.modalities": MODALITIES,
+    "model.pixels": CHANNELS,
+    "model.spectral_features": FEATURES,
+    "model.fusion": FUSIONS,
+    "model.adversary": ADVERSARIES,
+    "objective.loss_balancing": BALANCERS,
+}
+"""The variants of a field, from where they are implemented."""
 
 
 @dataclass(frozen=True)
@@ -23,50 +42,31 @@ class Schedule:
     steps_between_evaluations: int
 
 
+def check_choices(config: ConfigDict) -> None:
+    """Refuse a variant that there is not, before anything is made for it.
+
+    Raises:
+      UserError: a field of `CHOICES` has another value.
+    """
+    for field, variants in CHOICES.items():
+        value = get_field(config, field)
+        chosen = value if field == "model.pixels" else (value,)
+        wrong = [one for one in chosen if one not in variants]
+        if wrong or not chosen:
+            close = difflib.get_close_matches(str(*wrong[:1]), list(map(str, variants)), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            listed = ", ".join(map(repr, variants))
+            raise UserError(f"config field '{field}' can't be {value!r}: one of {listed}{hint}")
+    m = config.model
+    if m.width % 2 or m.width % m.heads:
+        raise UserError(
+            f"model.width={m.width} must be even and a multiple of model.heads={m.heads}"
+        )
+
+
 def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVEmo:
     """The network of `config`."""
-    m = config.model
-    return AVEmo(
-        num_emotions=num_emotions,
-        num_subjects=num_subjects,
-        modalities=tuple(m.modalities),
-        pixels=tuple(m.pixels),
-        colour_mean=tuple(m.colour_mean),
-        colour_deviation=tuple(m.colour_deviation),
-        frozen_stages=m.frozen_stages,
-        depths=tuple(m.depths),
-        groups=m.groups,
-        width_per_group=m.width_per_group,
-        stem_width=m.stem_width,
-        stem_kernel=m.stem_kernel,
-        expansion=m.expansion,
-        coordinate_attention=m.coordinate_attention,
-        spectral_kind=m.spectral_features,
-        mel_bands=m.mel_bands,
-        prosody=m.prosody,
-        functionals=m.functionals,
-        audio_widths=tuple(m.audio_widths),
-        audio_self_attention=m.audio_self_attention,
-        width=m.width,
-        lstm_width=m.lstm_width,
-        steps=m.lstm_steps,
-        bidirectional=m.bidirectional,
-        embedded_self_attention=m.embedded_self_attention,
-        fusion=m.fusion,
-        skip=m.skip_connection,
-        fused_width=m.fused_width,
-        embedding_width=m.embedding_width,
-        decouple_identity=m.decouple,
-        erase=m.decouple and m.erasure,
-        adversary=m.adversary,
-        attention_gate_bias=m.attention_gate_bias,
-        residual_scale_init=m.residual_scale,
-        batch_norm_momentum=m.batch_norm_momentum,
-        audio_dropout=m.dropout,
-        dropout=m.dropout,
-        dtype=jnp.dtype(m.dtype),
-        remat=m.remat,
-    )
+    return AVEmo(num_emotions=num_emotions, num_subjects=num_subjects, **config.model)
 
 
 def build_schedule(config: ConfigDict, train_clips: int) -> Schedule:
@@ -124,8 +124,3 @@ def build_inputs(config: ConfigDict, *, training: bool) -> InputOptions:
         frames=i.frames_train if training else i.frames_eval,
         audio_seconds=i.audio_seconds,
     )
-
-
-def build_augmentation(config: ConfigDict) -> AugmentOptions:
-    """How training clips are varied."""
-    return AugmentOptions(**config.augment.to_dict())

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from jax_avemo import __version__
 from jax_avemo import config as settings
 from jax_avemo.data import resampling
+from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource
 from jax_avemo.data.pipeline import LabelIndex, check_stored, training_batches
 from jax_avemo.data.splits import Split
@@ -109,7 +110,7 @@ def train(
         [clips.labels[row].emotion for row in drawn],
         inputs,
         index,
-        build.build_augmentation(config),
+        AugmentOptions(**config.augment),
         batch_size=config.train.batch_size,
         seed=config.seed,
         start_step=start,
@@ -143,7 +144,7 @@ def train(
             progress.advance(config.train.batch_size)
             stop = multihost.agreed_signal(came, step)
             if step % schedule.steps_between_evaluations == 0 or step == total:
-                if model.erase:
+                if model.decouple and model.erasure:
                     labels = [clips.labels[row] for row in rows]
                     state = with_fitted_erasure(state, embed, labels, index)
                 found = evaluate(evaluated_variables(state))

@@ -131,7 +131,7 @@ def make_train_step(
                 subject=subject,
                 reversal_strength=reversal,
                 rngs={"dropout": heads_key},
-                method="decouple",
+                method="separate",
             )
 
         def heads(params: Any, embedding: Array) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -260,13 +260,14 @@ def make_evaluation_step(model: AVEmo) -> Callable[[Any, Any], dict[str, Array]]
         unknown = jnp.full_like(batch["emotion"], UNKNOWN)
         unlabelled = dict(batch) | {"emotion": unknown, "subject": unknown}
         outputs: Any = model.apply(variables, unlabelled, train=False)
+        halves = outputs.decoupled
         found = {
-            "probabilities": jax.nn.softmax(outputs.emotion_logits.astype(jnp.float32)),
-            "z": outputs.embedding,
-            "z_e": outputs.emotion_embedding,
+            "probabilities": jax.nn.softmax(halves.emotion_logits.astype(jnp.float32)),
+            "z": outputs.fused.embedding,
+            "z_e": halves.emotion_embedding,
         }
-        if outputs.identity_embedding is not None:
-            found["z_i"] = outputs.identity_embedding
+        if halves.identity_embedding is not None:
+            found["z_i"] = halves.identity_embedding
         return found
 
     return evaluation_step

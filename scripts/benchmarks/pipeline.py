@@ -30,6 +30,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from jax_avemo import config as settings
 from jax_avemo.data import pipeline
+from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.data.clip import encode_jpeg
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
 from jax_avemo.data.pipeline import LabelIndex, make_example, training_batches
@@ -86,7 +87,7 @@ class Maker:
 
     def __init__(self, config: Any, index: LabelIndex) -> None:
         self.inputs = build.build_inputs(config, training=True)
-        self.variation = build.build_augmentation(config)
+        self.variation = AugmentOptions(**config.augment)
         self.index = index
 
     def __call__(self, clip: Clip, position: int) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def product_batches(clips: ClipSource, config: Any, index: LabelIndex) -> Iterat
         [label.emotion for label in clips.labels],
         build.build_inputs(config, training=True),
         index,
-        build.build_augmentation(config),
+        AugmentOptions(**config.augment),
         batch_size=config.train.batch_size,
         seed=0,
     )

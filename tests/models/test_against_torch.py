@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.modules import coordinate_attention
 
 from jax_avemo.models.audio.audio_cnn import TemporalBlock
 from jax_avemo.models.heads import gradient_reversal
 from jax_avemo.models.layers.attention import SelfAttention
 from jax_avemo.models.lstm.dual_lstm import DualLSTM
 from jax_avemo.models.lstm.sequence_lstm import SequenceLSTM
-from jax_avemo.models.video.coordinate_attention import CoordinateAttention
 from jax_avemo.objectives.losses import softmax_cross_entropy
 
 torch = pytest.importorskip("torch")
@@ -60,7 +60,7 @@ def assert_same(ours, theirs, *point, tolerance=2e-4):
 
 
 def test_self_attention_is_multihead_attention_with_a_key_padding_mask():
-    module, x = SelfAttention(heads=2), normal(0, 2, 6, 8)
+    module, x = SelfAttention(heads=2, dropout=0.0), normal(0, 2, 6, 8)
     init = lambda: module.init(jax.random.key(0), jnp.asarray(x), jnp.asarray(MASK), False)  # noqa: E731
     params = random_variables(init)["params"]
 
@@ -80,7 +80,7 @@ def test_self_attention_is_multihead_attention_with_a_key_padding_mask():
 
 def test_coordinate_attention_is_the_authors_module():
     """Hou et al.'s published code, over NCHW; batch norm in training."""
-    module, x = CoordinateAttention(reduction=2, min_width=4), normal(2, 3, 5, 4, 16)
+    module, x = coordinate_attention(), normal(2, 3, 5, 4, 16)
     init = lambda: module.init(jax.random.key(0), jnp.asarray(x), None, True)  # noqa: E731
     variables = random_variables(init)
 
@@ -134,7 +134,7 @@ def test_the_audio_block_is_conv1d_and_batch_norm():
 
 
 def test_the_sequence_lstm_is_torchs_lstm_over_packed_sequences():
-    module, x = SequenceLSTM(5), normal(4, 2, 6, 3)
+    module, x = SequenceLSTM(5, bidirectional=True), normal(4, 2, 6, 3)
     init = lambda: module.init(jax.random.key(0), jnp.asarray(x), jnp.asarray(MASK))  # noqa: E731
     params = random_variables(init)["params"]
 

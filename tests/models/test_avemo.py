@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from support.tiny_network import MODEL, TINY, B, make_batch, pad, quick_jit, random_variables, spoil
 
-from jax_avemo.models.outputs import Decoupled, Fused, Outputs
-
 
 @pytest.fixture(scope="module")
 def variables():
@@ -48,9 +46,16 @@ def training_step(variables, batch, video_present, audio_present):
             emotion=batch["emotion"],
             subject=batch["subject"],
             reversal_strength=0.5,
-            method="decouple",
+            method="separate",
         )
-        heads = [fused.video_logits, fused.audio_logits, *halves[2:]]
+        heads = [
+            fused.video_logits,
+            fused.audio_logits,
+            halves.emotion_logits,
+            halves.identity_logits,
+            halves.adversary_identity_logits,
+            halves.adversary_emotion_logits,
+        ]
         rows = sum((jnp.sin(h) ** 2).sum(-1) for h in heads)
         value = jnp.where(batch["valid"], rows, 0).sum() / batch["valid"].sum()
         return value, (updates["batch_stats"], fused.inputs)
@@ -90,8 +95,9 @@ def assert_close(a, b, atol=2e-5):
 
 
 def test_every_output_has_its_name_and_shape(evaluate):
-    out = evaluate(make_batch())
-    shapes = {name: np.shape(value) for name, value in out._asdict().items()}
+    out, decoupled = evaluate(make_batch())
+    named = out._asdict() | decoupled._asdict()
+    shapes = {name: np.shape(value) for name, value in named.items()}
     assert shapes == {
         "inputs": (B, 2 * 6 + 2 * 8),
         "embedding": (B, 10),
@@ -113,7 +119,6 @@ def test_every_output_has_its_name_and_shape(evaluate):
         "adversary_identity_logits": (B, 2),
         "adversary_emotion_logits": (B, 3),
     }
-    assert Outputs._fields == Fused._fields + Decoupled._fields
     np.testing.assert_array_equal(out.video_available, [True, False, True, True])
     np.testing.assert_array_equal(out.audio_available, [True, True, False, True])
     np.testing.assert_allclose(out.step_weights.sum(1), 1, atol=1e-6)
@@ -123,9 +128,10 @@ def test_every_output_has_its_name_and_shape(evaluate):
 
 def test_evaluation_is_deterministic_and_labels_reach_adversaries_alone(evaluate):
     batch = make_batch()
-    out = evaluate(batch)
+    fused, out = evaluate(batch)
     unknown = np.full(B, -1, np.int32)
-    again = evaluate(batch | {"emotion": unknown, "subject": unknown})
+    fused_again, again = evaluate(batch | {"emotion": unknown, "subject": unknown})
+    jax.tree.map(np.testing.assert_array_equal, fused, fused_again)
     for name, value in out._asdict().items():
         same = np.array_equal(value, getattr(again, name))
         assert same == (name not in {"adversary_identity_logits", "adversary_emotion_logits"}), name
@@ -160,9 +166,11 @@ def test_a_modality_declared_absent_is_a_modality_the_clip_does_not_have(evaluat
     video_mask, audio_length = batch["video_mask"].copy(), batch["audio_length"].copy()
     video_mask[0], audio_length[3] = False, 0
     lacking = evaluate(batch | {"video_mask": video_mask, "audio_length": audio_length})
-    for name in ("embedding", "emotion_logits", "identity_logits", "step_weights", "video_steps"):
+    assert_close(dropped.decoupled, lacking.decoupled, atol=1e-5)
+    dropped, lacking = dropped.fused, lacking.fused
+    for name in ("embedding", "step_weights", "video_steps"):
         np.testing.assert_allclose(getattr(dropped, name), getattr(lacking, name), atol=1e-5)
-    full = evaluate(batch)
+    full = evaluate(batch).fused
     assert np.abs(dropped.embedding - full.embedding)[[0, 3]].max(axis=1).min() > 1e-3
     np.testing.assert_allclose(dropped.embedding[1:3], full.embedding[1:3], atol=1e-6)
     # The heads on the branches still see what the fusion does not.
@@ -172,8 +180,8 @@ def test_a_modality_declared_absent_is_a_modality_the_clip_does_not_have(evaluat
 
 def test_a_clip_without_anything_is_finite_and_weighs_nothing(evaluate):
     out = evaluate(make_batch(), video=np.zeros(B, bool), audio=np.zeros(B, bool))
-    assert not np.any(out.step_weights)
-    assert all(np.isfinite(value).all() for value in out)
+    assert not np.any(out.fused.step_weights)
+    assert all(np.isfinite(value).all() for value in jax.tree.leaves(out))
 
 
 def test_modality_dropout_does_not_touch_batch_statistics(step, stepped):
@@ -215,7 +223,7 @@ def test_adversaries_learn_forwards_and_encoders_backwards(variables):
                 emotion=jnp.array([0, 1, 2, -1]),
                 subject=jnp.array([0, 1, -1, 0]),
                 reversal_strength=strength,
-                method="decouple",
+                method="separate",
             )
             return (jnp.sin(out.adversary_identity_logits) ** 2).sum()
 

@@ -33,13 +33,13 @@ def test_a_modality_that_is_off_has_no_parameters_and_is_not_read(kept, other):
     out, params = shapes_of(batch, modalities=(kept,))
     assert not [name for name in params if name.startswith(other)]
     assert [name for name in params if name.startswith(kept)]
-    assert getattr(out, f"{other}_logits") is None
-    assert getattr(out, f"{other}_steps") is None
-    assert out.inputs.shape == (B, 2 * 6 + 8)
+    assert getattr(out.fused, f"{other}_logits") is None
+    assert getattr(out.fused, f"{other}_steps") is None
+    assert out.fused.inputs.shape == (B, 2 * 6 + 8)
 
 
 def test_sound_alone_trains_with_dropout_and_every_parameter_learns():
-    model = AVEmo(**(TINY | {"modalities": ("audio",), "dropout": 0.3, "audio_dropout": 0.3}))
+    model = AVEmo(**(TINY | {"modalities": ("audio",), "dropout": 0.3}))
     batch = {k: v for k, v in make_batch().items() if not k.startswith("video")}
     filled = random_variables(model, batch)
 
@@ -54,7 +54,15 @@ def test_sound_alone_trains_with_dropout_and_every_parameter_learns():
                 rngs={"dropout": key},
                 mutable=["batch_stats"],
             )
-            return sum((jnp.sin(h) ** 2).sum() for h in (out.audio_logits, *out[-4:]))
+            halves = out.decoupled
+            heads = (
+                out.fused.audio_logits,
+                halves.emotion_logits,
+                halves.identity_logits,
+                halves.adversary_identity_logits,
+                halves.adversary_emotion_logits,
+            )
+            return sum((jnp.sin(h) ** 2).sum() for h in heads)
 
         return jax.grad(loss)(filled["params"])
 
@@ -77,24 +85,27 @@ def test_variants_have_the_parts_they_name_and_no_others():
 
     out, without = shapes_of(adversary="none")
     assert params.keys() - without.keys() == {"identity_adversary", "emotion_adversary"}
-    assert out.identity_logits.shape == (B, 2)
-    assert out.adversary_identity_logits is None
+    assert out.decoupled.identity_logits.shape == (B, 2)
+    assert out.decoupled.adversary_identity_logits is None
 
-    out, fusion_only = shapes_of(decouple_identity=False, num_subjects=0)
+    out, fusion_only = shapes_of(decouple=False, num_subjects=0)
     assert without.keys() - fusion_only.keys() == {"identity_encoder", "identity_head"}
     assert fusion_only["emotion_encoder"].keys() == params["emotion_encoder"].keys()
-    assert out.identity_embedding is None
+    assert out.decoupled.identity_embedding is None
 
-    _, concatenated = shapes_of(fusion="lstm_concat", skip=False, embedded_self_attention=False)
+    _, concatenated = shapes_of(
+        fusion="lstm_concat", skip_connection=False, embedded_self_attention=False
+    )
     assert concatenated["lstm"]["lstm"]["forward_input"]["kernel"].shape == (16, 24)
     assert concatenated["fusion_layer"]["kernel"].shape == (12, 10)
     assert params.keys() - concatenated.keys() == {"video_attention", "audio_attention"}
 
 
 def test_what_follows_half_precision_networks_is_float32():
-    out, params = shapes_of(dtype=jnp.bfloat16, remat=True)
+    out, params = shapes_of(dtype="bfloat16", remat=True)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
-    assert out.embedding.dtype == out.video_logits.dtype == out.emotion_logits.dtype == jnp.float32
+    assert out.fused.embedding.dtype == out.fused.video_logits.dtype == jnp.float32
+    assert out.decoupled.emotion_logits.dtype == jnp.float32
 
 
 @pytest.mark.parametrize(

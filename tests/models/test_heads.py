@@ -37,7 +37,7 @@ def normalise(x):
 
 
 def test_task_encoder_is_the_formula(z):
-    module = TaskEncoder(width=5, hidden=7)
+    module = TaskEncoder(width=5, hidden=7, dropout=0.0)
     variables = jax.jit(lambda: module.init(jax.random.key(0), z, False))()
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
     hidden = normalise(np.asarray(z, np.float64)) @ p["hidden"]["kernel"]
@@ -84,7 +84,7 @@ def test_an_unknown_label_is_no_label(conditional, z):
 
 
 def test_marginal_adversary_sees_z_alone(z):
-    module = Adversary(classes=3, hidden=8)
+    module = Adversary(classes=3, hidden=8, condition_classes=0)
     variables = jax.jit(module.init)(jax.random.key(0), z)
     assert variables["params"]["hidden"]["kernel"].shape == (6, 8)
     np.testing.assert_array_equal(
@@ -122,7 +122,7 @@ def test_both_adversaries_have_the_slopes_of_the_formula(classes, z):
 
 
 def test_task_encoder_has_the_slopes_of_the_formula(z):
-    module = TaskEncoder(width=5, hidden=7)
+    module = TaskEncoder(width=5, hidden=7, dropout=0.0)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), z, False))
     rng = np.random.default_rng(6)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)["params"]

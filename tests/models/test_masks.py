@@ -39,7 +39,7 @@ def test_masked_mean_and_softmax_are_numpys_over_what_is_kept(x, mask, fill):
 
 @quick_jit
 def normalise(x, mask):
-    module = MaskedBatchNorm()
+    module = MaskedBatchNorm(momentum=0.9)
     start = {
         "params": {"scale": jnp.ones(D), "bias": jnp.zeros(D)},
         "batch_stats": {"mean": jnp.zeros(D), "var": jnp.ones(D)},
@@ -119,7 +119,7 @@ def fused(video, audio, video_mask, audio_mask, at_video, at_audio, steps):
 
 @quick_jit
 def attended(x, mask):
-    module = SelfAttention(heads=2)
+    module = SelfAttention(heads=2, dropout=0.0)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, mask, False))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) / 2, jnp.float32), shapes)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support.foreign_weights import SMALL, foreign_state, numpy_resnext
+from support.modules import resnext
 
 from jax_avemo.models.video.resnext import ResNeXt
 from jax_avemo.pretrained.resnext_weights import import_resnext, parameter_path
@@ -28,7 +29,7 @@ def test_names(name, path):
 
 
 def network(**changes) -> tuple[ResNeXt, dict]:
-    model = ResNeXt(**(SMALL | changes))
+    model = resnext(**(SMALL | changes))
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), None, False)
     )
@@ -69,13 +70,12 @@ def test_an_imported_network_computes_what_numpy_does_with_the_foreign_names():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("place", ["residual", "inner"])
-def test_with_coordinate_attention_the_function_is_exactly_the_imported_one(place):
+def test_with_coordinate_attention_the_function_is_exactly_the_imported_one():
     images = jnp.asarray(np.random.default_rng(1).normal(size=(2, 16, 16, 3)), jnp.float32)
     plain, start = network(coordinate_attention=False)
     expected, _ = import_resnext(foreign_state(), start)
-    attending, start = network(attention_place=place)
-    imported, report = import_resnext(foreign_state(), start, attention_place=place)
+    attending, start = network()
+    imported, report = import_resnext(foreign_state(), start)
     assert len(report.fresh) == 2 * (6 + 2 + 2)
     np.testing.assert_array_equal(
         jax.jit(lambda v: attending.apply(v, images, None, False))(imported),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.modules import resnext
 
 from jax_avemo.models.video.resnext import ResNeXt
 from jax_avemo.pretrained.resnext_weights import import_resnext
@@ -196,7 +197,7 @@ def test_the_conversion_that_is_told_makes_a_file_with_the_same_tensors(
 def test_logits_of_resnext50_are_pytorchs(attention, theirs, images, tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
     tensors = read_weights(tmp_path / "weights.pth")
-    model = ResNeXt(coordinate_attention=attention)
+    model = resnext(coordinate_attention=attention)
     variables, report = import_resnext(tensors, start(model))
     assert len(report.matched) == 53 * 5
     assert len(report.unused) == 2 + 53  # the classifier, and batch norms' counters
@@ -216,7 +217,7 @@ def test_gradient_and_statistics_in_training_are_pytorchs(images):
     depths = (1, 1, 1, 1)
     torch.manual_seed(1)
     twin = TorchResNeXt(depths)
-    model = ResNeXt(depths, coordinate_attention=False)
+    model = resnext(depths=depths, coordinate_attention=False)
     tensors = {name: tensor.numpy().copy() for name, tensor in twin.state_dict().items()}
     variables, _ = import_resnext(tensors, start(model))
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jax_avemo import config as settings
 from jax_avemo.models.avemo import AVEmo
 
 B, F, PX, N = 4, 3, 12, 4000
-TINY = {
+TINY = settings.make_config("tests", "tiny").model.to_dict() | {
     "num_emotions": 3,
     "num_subjects": 2,
     "depths": (1,),
@@ -18,14 +19,16 @@ TINY = {
     "stem_width": 4,
     "stem_kernel": 3,
     "expansion": 2,
+    "pixels": ("colour", "luminance"),
+    "attention_gate_bias": 0.0,
+    "residual_scale": 1.0,
     "mel_bands": 8,
     "fft_size": 256,
     "window_seconds": 0.016,
     "audio_widths": (6,),
-    "audio_dropout": 0.0,
     "width": 8,
     "heads": 2,
-    "steps": 4,
+    "lstm_steps": 4,
     "alignment_width_seconds": 0.03,
     "alignment_gap_seconds": 0.05,
     "lstm_width": 6,
@@ -34,7 +37,9 @@ TINY = {
     "embedding_width": 6,
     "encoder_hidden": 7,
     "adversary_hidden": 5,
+    "erasure": False,
     "dropout": 0.0,
+    "batch_norm_momentum": 0.9,
 }
 MODEL = AVEmo(**TINY)
 # Compiling, not running, is what these tests cost.

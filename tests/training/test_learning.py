@@ -92,16 +92,16 @@ def clips(confound: float, seed: int, count: int = 480) -> Clips:
 
 def made_network(adversary: str) -> AVEmo:
     """Reads z of `clips`."""
-    return AVEmo(
-        num_emotions=EMOTIONS,
-        num_subjects=SUBJECTS,
-        adversary=adversary,
-        fused_width=WIDTH,
-        embedding_width=8,
-        encoder_hidden=32,
-        adversary_hidden=64,
-        dropout=0.2,
-    )
+    changes = {
+        "model.adversary": adversary,
+        "model.fused_width": WIDTH,
+        "model.embedding_width": 8,
+        "model.encoder_hidden": 32,
+        "model.adversary_hidden": 64,
+        "model.dropout": 0.2,
+        "model.erasure": False,
+    }
+    return build.build_model(settings.make_config("x", "cpu", changes), EMOTIONS, SUBJECTS)
 
 
 @functools.cache
@@ -122,7 +122,7 @@ def trainer(adversary: str, confound: float):
             subject=subject,
             reversal_strength=strength,
             rngs={"dropout": key},
-            method="decouple",
+            method="separate",
         )
         return (
             entropy(out.emotion_logits, emotion, everyone, 0.1)
@@ -156,7 +156,7 @@ def trainer(adversary: str, confound: float):
     def run(strength):
         key = jax.random.key(0)
         start = model.init(
-            key, data.z, train=False, emotion=data.emotion, subject=data.subject, method="decouple"
+            key, data.z, train=False, emotion=data.emotion, subject=data.subject, method="separate"
         )["params"]
 
         def step(carry, t):
@@ -175,7 +175,7 @@ def trainer(adversary: str, confound: float):
     @jax.jit
     def apply(params, z, emotion, subject):
         return model.apply(
-            {"params": params}, z, train=False, emotion=emotion, subject=subject, method="decouple"
+            {"params": params}, z, train=False, emotion=emotion, subject=subject, method="separate"
         )
 
     return run, apply

@@ -37,3 +37,14 @@ def scan_corpus(corpus: str, source: Path) -> Scan:
         raise UserError(f"no corpus {corpus!r}: known are {', '.join(sorted(READERS))}")
     scan = one_spelling(READERS[corpus](source))
     return with_notes(scan, compare(scan))
+
+
+def customary_folds(corpus: str, *, content_independent: bool = False) -> int:
+    """How many folds a corpus is split into when nobody says.
+
+    By subject 3 for the demo corpus, 6 for RAVDESS (4 actors each, as its literature has them),
+    else 5; content-independent as many for every group of sentences (`splits.group_contents`).
+    """
+    few_sentences = corpus in ("demo", "ravdess", "ravdess_song")  # two, said with every emotion
+    folds = {"demo": 3, "ravdess": 6, "ravdess_song": 6}.get(corpus, 5)
+    return folds * (2 if few_sentences else 5) if content_independent else folds

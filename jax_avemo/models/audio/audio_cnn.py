@@ -1,4 +1,4 @@
-"""The network that turns frames of sound into a shorter sequence: 1-D convolutions, attention."""
+"""The audio network: 1-D residual convolutions over time, then self-attention."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ class TemporalBlock(nn.Module):
         x = zero_padding(x, mask)  # or a padding step would reach real ones through the kernel
         y = nn.relu(norm("bn1", conv("conv1", self.kernel_size, BLOCK_STRIDE, x)))
         y = norm("bn2", conv("conv2", 3, 1, zero_padding(y, strided_mask)))
-        shortcut = PointwiseConv(self.features, BLOCK_STRIDE, dtype=self.dtype, name="shortcut")(x)
+        shortcut = PointwiseConv(self.features, self.dtype, BLOCK_STRIDE, name="shortcut")(x)
         x = nn.relu(norm("shortcut_bn", shortcut) + y)
         return nn.Dropout(self.dropout, deterministic=not train)(x), strided_mask
 
@@ -69,16 +69,16 @@ class AudioNetwork(nn.Module):
     are 0 in the result.
     """
 
-    widths: tuple[int, ...] = (96, 128, 128)
-    kernel_size: int = 5
-    width: int = 128
-    heads: int = 4
-    dropout: float = 0.1
-    dtype: DTypeLike = jnp.float32
-    self_attention: bool = True
-    hop_seconds: float = 0.016
+    widths: tuple[int, ...]
+    kernel_size: int
+    width: int
+    heads: int
+    dropout: float
+    self_attention: bool
+    hop_seconds: float
     """Between two frames of the input: positions are times, whatever the frame rate."""
-    batch_norm_momentum: float = 0.9
+    batch_norm_momentum: float
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -103,6 +103,6 @@ class AudioNetwork(nn.Module):
             step_times = jnp.arange(x.shape[1], dtype=jnp.float32) * stride * self.hop_seconds
             positions = time_encoding(step_times, self.width) * gain[None]
             x = x + positions.astype(self.dtype)[None]
-            x = SelfAttention(self.heads, name="attention")(x, mask, train)
+            x = SelfAttention(self.heads, dropout=0.0, name="attention")(x, mask, train)
         x = nn.LayerNorm(dtype=self.dtype, name="norm")(x)
         return zero_padding(x, mask), mask, stride

@@ -1,4 +1,4 @@
-"""How a sound is cut into overlapping frames: from slices of whole hops, without a gather."""
+"""Overlapping frames of a signal, from slices of whole hops, without a gather."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a whole utterance sounds like in a few numbers: length, pitch, voice quality, level, tilt.
+"""Functionals of a whole utterance: length, pitch, voice quality, level, spectral tilt.
 
 Functionals of low-level descriptors in the manner of GeMAPS (Eyben et al., "The Geneva Minimalistic
 Acoustic Parameter Set (GeMAPS) for Voice Research and Affective Computing", IEEE Transactions on

@@ -1,4 +1,4 @@
-"""Pitch, voicing and level of a voice, frame by frame: what a small corpus cannot teach a network.
+"""Pitch, voicing and level of a voice, frame by frame, which a small corpus does not teach.
 
 Pitch follows Boersma, "Accurate short-term analysis of the fundamental frequency" (IFA Proceedings
 17, 1993): the autocorrelation of a windowed frame, divided by that of its window, peaks at the

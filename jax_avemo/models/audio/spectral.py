@@ -1,12 +1,11 @@
-"""What of a sound the network sees: log-mel bands or MFCCs, as differentiable JAX functions.
+"""Log-mel bands and MFCCs, as differentiable JAX functions.
 
 Frames are centred: frame t is centred on sample t * hop, with zeros before the sound and after it.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +25,9 @@ DECIBEL_FLOOR = 1e-10
 DECIBEL_RANGE = 80.0
 """MFCCs see nothing further than this below a clip's loudest band, as in librosa."""
 PROSODY_SCALE = 3.0
+LOW_HZ, HIGH_HZ = 50.0, 7800.0
+COEFFICIENTS = 40
+"""Cepstral coefficients."""
 DELTA_WIDTH = 9
 """Frames in the window of a time derivative, as in librosa."""
 
@@ -93,70 +95,37 @@ def mel_spectrogram(
     return power @ mel_filter_bank(sample_rate, fft_size, mel_bands, low_hz, high_hz)
 
 
-def log_mel_spectrogram(
-    audio: Float[Array, "B N"],
-    *,
-    sample_rate: int,
-    fft_size: int,
-    window_seconds: float,
-    hop_seconds: float,
-    mel_bands: int,
-    low_hz: float,
-    high_hz: float,
-) -> Float[Array, "B T M"]:
-    """ln(power in mel bands + LOG_FLOOR)."""
-    power = mel_spectrogram(
-        audio,
-        sample_rate=sample_rate,
-        fft_size=fft_size,
-        window_seconds=window_seconds,
-        hop_seconds=hop_seconds,
-        mel_bands=mel_bands,
-        low_hz=low_hz,
-        high_hz=high_hz,
-    )
-    return jnp.log(power + LOG_FLOOR)
+def log_mel_spectrogram(audio: Float[Array, "B N"], **settings: Any) -> Float[Array, "B T M"]:
+    """ln(power in mel bands + LOG_FLOOR); `settings` of `mel_spectrogram`."""
+    return jnp.log(mel_spectrogram(audio, **settings) + LOG_FLOOR)
 
 
 def mfcc(
     audio: Float[Array, "B N"],
     *,
-    sample_rate: int,
-    fft_size: int,
-    window_seconds: float,
-    hop_seconds: float,
-    mel_bands: int,
-    low_hz: float,
-    high_hz: float,
     coefficients: int,
     audio_length: Int[Array, " B"] | None = None,
+    **settings: Any,
 ) -> Float[Array, "B T C"]:
     """Cepstral coefficients and their first and second time derivatives, per frame.
 
     Orthonormal DCT-II of the mel power in decibels, floored DECIBEL_RANGE below the clip's
     loudest band (Davis & Mermelstein 1980; librosa's `feature.mfcc` and `feature.delta` with
-    mode "nearest"). `audio_length` says where the sound ends (N without it): derivatives
-    continue the last real frame, so padding does not change them.
+    mode "nearest"). `audio_length` says where the audio ends (N without it): derivatives
+    continue the last real frame, so padding does not change them. `settings` of `mel_spectrogram`.
     """
-    power = mel_spectrogram(
-        audio,
-        sample_rate=sample_rate,
-        fft_size=fft_size,
-        window_seconds=window_seconds,
-        hop_seconds=hop_seconds,
-        mel_bands=mel_bands,
-        low_hz=low_hz,
-        high_hz=high_hz,
-    )
+    power = mel_spectrogram(audio, **settings)
     decibel = 10.0 * jnp.log10(jnp.maximum(power, DECIBEL_FLOOR))
     decibel = jnp.maximum(decibel, decibel.max(axis=(1, 2), keepdims=True) - DECIBEL_RANGE)
-    cepstrum = decibel @ cosine_transform(mel_bands, coefficients)
+    cepstrum = decibel @ cosine_transform(power.shape[2], coefficients)
 
     frame_count = cepstrum.shape[1]
     if audio_length is None:
         last_frame = jnp.full(audio.shape[0], frame_count - 1)
     else:
-        mask = frame_mask(audio_length, frame_count, round(hop_seconds * sample_rate))
+        mask = frame_mask(
+            audio_length, frame_count, round(settings["hop_seconds"] * settings["sample_rate"])
+        )
         last_frame = jnp.maximum(mask.sum(axis=1) - 1, 0)
     derivatives = [delta(cepstrum, last_frame, order) for order in (1, 2)]
     return jnp.concatenate([cepstrum, *derivatives], axis=-1)
@@ -196,35 +165,33 @@ def frame_mask(audio_length: Int[Array, " B"], frame_count: int, hop: int) -> Bo
 
 @dataclass(frozen=True)
 class SpectralFrontEnd:
-    """From raw sound to what the audio network reads; it has no parameters to learn.
+    """From raw audio to what the audio network reads; it has no parameters to learn.
 
-    With `normalise`, log-mel bands become (ln(power + 1e-5) + 4) / 3 and MFCCs the cepstrum of
-    just that; then a copy is put beside them from which the clip's own mean over its real frames
-    is subtracted (cepstral mean normalisation, Atal 1974), because the level and the channel of a
-    recording lie in that mean. Derivatives have no mean to subtract and are not repeated.
+    Log-mel bands become (ln(power + 1e-5) + 4) / 3 and MFCCs the cepstrum of just that. A copy is
+    put beside them from which the clip's own mean over its real frames is subtracted (cepstral
+    mean normalisation, Atal 1974), because the level and the channel of a recording lie in that
+    mean. Derivatives have no mean to subtract and are not repeated.
     """
 
-    kind: Literal["log_mel", "mfcc"] = "log_mel"
-    mel_bands: int = 64
-    fft_size: int = 1024
-    window_seconds: float = 0.05
-    hop_seconds: float = 0.016
-    normalise: bool = True
-    prosody: bool = False
+    features: str
+    """One of `FEATURES`."""
+    mel_bands: int
+    fft_size: int
+    window_seconds: float
+    hop_seconds: float
+    prosody: bool
     """Adds `prosody.prosody`: pitch, voicing and level."""
-    low_hz: float = 50.0
-    high_hz: float = 7800.0
-    coefficients: int = 40
-    """Cepstral coefficients; only for "mfcc"."""
-    sample_rate: int = AUDIO_SAMPLE_RATE
 
     @property
     def channels(self) -> int:
         """Values per frame."""
-        static = self.mel_bands if self.kind == "log_mel" else self.coefficients
-        derivatives = 0 if self.kind == "log_mel" else 2 * self.coefficients
-        voice = prosody.CHANNELS if self.prosody else 0
-        return static * (2 if self.normalise else 1) + derivatives + voice
+        spectral = {"log_mel": 2 * self.mel_bands, "mfcc": 4 * COEFFICIENTS}[self.features]
+        return spectral + (prosody.CHANNELS if self.prosody else 0)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.hop_seconds * AUDIO_SAMPLE_RATE)
 
     def __call__(
         self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
@@ -233,33 +200,16 @@ class SpectralFrontEnd:
 
         Samples beyond a clip's length are ignored and frames beyond it are exactly zero.
         """
-        audio = jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
-        hop = round(self.hop_seconds * self.sample_rate)
-        frame_count = 1 + audio.shape[1] // hop
-        mask = frame_mask(audio_length, frame_count, hop)
-        times = jnp.arange(frame_count, dtype=jnp.float32) * (hop / self.sample_rate)
+        audio = _silent_beyond(audio, audio_length)
+        frame_count = 1 + audio.shape[1] // self.hop
+        mask = frame_mask(audio_length, frame_count, self.hop)
+        times = jnp.arange(frame_count, dtype=jnp.float32) * (self.hop / AUDIO_SAMPLE_RATE)
 
-        if self.kind == "log_mel":
-            static, derivatives = self._with_settings(log_mel_spectrogram)(audio), None
-            if self.normalise:
-                static = (static + LOG_OFFSET) / LOG_SCALE
-        else:
-            cepstra = self._with_settings(mfcc)(
-                audio, coefficients=self.coefficients, audio_length=audio_length
-            )
-            if self.normalise:  # the transform is linear, a constant band is its first coefficient
-                cepstra = cepstra * (np.log(10.0) / 10.0 / LOG_SCALE)
-                cepstra = cepstra.at[..., 0].add(LOG_OFFSET / LOG_SCALE * self.mel_bands**0.5)
-            static, derivatives = jnp.split(cepstra, [self.coefficients], axis=-1)
-
-        parts = [static]
-        if self.normalise:
-            parts.append(static - masked_mean(static, mask)[:, None])
-        if derivatives is not None:
-            parts.append(derivatives)
+        static, derivatives = FEATURES[self.features](self, audio, audio_length)
+        parts = [static, static - masked_mean(static, mask)[:, None], derivatives]
         if self.prosody:
             voice = prosody.prosody(
-                audio, mask, sample_rate=self.sample_rate, hop_seconds=self.hop_seconds
+                audio, mask, sample_rate=AUDIO_SAMPLE_RATE, hop_seconds=self.hop_seconds
             )
             # Five channels beside a hundred bands: without the scale a random filter hears none.
             parts.append(PROSODY_SCALE * voice)
@@ -269,30 +219,56 @@ class SpectralFrontEnd:
     def utterance(
         self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
     ) -> Float[Array, "B 20"]:
-        """What the whole sound is like, see `functionals`; zeros where there is none."""
-        audio = jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
-        hop = round(self.hop_seconds * self.sample_rate)
+        """`functionals` of the whole audio; zeros where there is none."""
+        audio = _silent_beyond(audio, audio_length)
         pitch, voicing = prosody.track_pitch(
-            audio, sample_rate=self.sample_rate, hop_seconds=self.hop_seconds
+            audio, sample_rate=AUDIO_SAMPLE_RATE, hop_seconds=self.hop_seconds
         )
-        log_mel = self._with_settings(log_mel_spectrogram)(audio)
+        log_mel = log_mel_spectrogram(audio, **self.settings())
         return functionals.functionals(
             log_mel,
             pitch,
             voicing,
-            frame_mask(audio_length, log_mel.shape[1], hop),
-            centres_hz=mel_frequencies(self.mel_bands, self.low_hz, self.high_hz)[1:-1],
+            frame_mask(audio_length, log_mel.shape[1], self.hop),
+            centres_hz=mel_frequencies(self.mel_bands, LOW_HZ, HIGH_HZ)[1:-1],
             hop_seconds=self.hop_seconds,
         )
 
-    def _with_settings(self, spectrum: Callable[..., Array]) -> Callable[..., Array]:
-        return functools.partial(
-            spectrum,
-            sample_rate=self.sample_rate,
-            fft_size=self.fft_size,
-            window_seconds=self.window_seconds,
-            hop_seconds=self.hop_seconds,
-            mel_bands=self.mel_bands,
-            low_hz=self.low_hz,
-            high_hz=self.high_hz,
-        )
+    def settings(self) -> dict[str, Any]:
+        """What `mel_spectrogram` takes."""
+        return {
+            "sample_rate": AUDIO_SAMPLE_RATE,
+            "fft_size": self.fft_size,
+            "window_seconds": self.window_seconds,
+            "hop_seconds": self.hop_seconds,
+            "mel_bands": self.mel_bands,
+            "low_hz": LOW_HZ,
+            "high_hz": HIGH_HZ,
+        }
+
+
+def _silent_beyond(audio: Array, audio_length: Array) -> Array:
+    return jnp.where(jnp.arange(audio.shape[1])[None] < audio_length[:, None], audio, 0.0)
+
+
+def _log_mel(front_end: SpectralFrontEnd, audio: Array, audio_length: Array) -> tuple[Array, Array]:
+    del audio_length
+    bands = (log_mel_spectrogram(audio, **front_end.settings()) + LOG_OFFSET) / LOG_SCALE
+    return bands, bands[..., :0]
+
+
+def _mfcc(front_end: SpectralFrontEnd, audio: Array, audio_length: Array) -> tuple[Array, Array]:
+    cepstra = mfcc(
+        audio, coefficients=COEFFICIENTS, audio_length=audio_length, **front_end.settings()
+    )
+    # The transform is linear, and a constant band is its first coefficient.
+    cepstra = cepstra * (np.log(10.0) / 10.0 / LOG_SCALE)
+    cepstra = cepstra.at[..., 0].add(LOG_OFFSET / LOG_SCALE * front_end.mel_bands**0.5)
+    return cepstra[..., :COEFFICIENTS], cepstra[..., COEFFICIENTS:]
+
+
+FEATURES: dict[str, Callable[[SpectralFrontEnd, Array, Array], tuple[Array, Array]]] = {
+    "log_mel": _log_mel,
+    "mfcc": _mfcc,
+}
+"""(front end, audio, audio_length) -> (what a frame is, its time derivatives)."""

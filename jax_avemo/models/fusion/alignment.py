@@ -1,4 +1,4 @@
-"""How two sequences with clocks of their own come to the same steps: by time, never by index."""
+"""Temporal alignment: two sequences come to the same steps by time, never by index."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

@@ -1,4 +1,4 @@
-"""How others join two sequences: peers' fusions over the same two front ends, for comparison.
+"""Baseline fusions of other papers, over the same two front ends.
 
 Each takes the sequences of `front_ends` (never aligned: their papers attend across the clocks) and
 gives one vector a clip; AVEmo's last layer makes z of it, so that z, z_e and what they give away
@@ -19,10 +19,9 @@ AVERAGED_LOGITS = "averaged_logits"
 
 
 class TemporalConvolutions(nn.Module):
-    """`blocks` times ReLU(BatchNorm(Conv_3(x))) over time; what is masked stays zero."""
+    """Twice ReLU(BatchNorm(Conv_3(x))) over time; what is masked stays zero."""
 
-    blocks: int = 2
-    batch_norm_momentum: float = 0.9
+    batch_norm_momentum: float
 
     @nn.compact
     def __call__(
@@ -31,7 +30,7 @@ class TemporalConvolutions(nn.Module):
         """The sequence, as long and as wide as before."""
         real = mask[..., None]
         x = jnp.where(real, x, 0.0)
-        for block in range(self.blocks):
+        for block in range(2):
             # No bias: batch norm would take it away again.
             x = nn.Conv(x.shape[-1], (3,), use_bias=False, name=f"conv_{block}")(x)
             norm = MaskedBatchNorm(momentum=self.batch_norm_momentum, name=f"norm_{block}")
@@ -93,26 +92,26 @@ class CrossTransformer(nn.Module):
         return jnp.where(query_mask[..., None], x, 0.0)
 
 
-class _Peer(nn.Module):
-    """What all of them are told."""
+class _Baseline(nn.Module):
+    """The fields of all baselines."""
 
-    heads: int = 4
-    dropout: float = 0.0
-    batch_norm_momentum: float = 0.9
+    heads: int
+    dropout: float
+    batch_norm_momentum: float
 
     def convolutions(self, name: str) -> TemporalConvolutions:
         """Two blocks over time."""
-        return TemporalConvolutions(2, self.batch_norm_momentum, name=name)
+        return TemporalConvolutions(self.batch_norm_momentum, name=name)
 
 
-class CrossModalResidual(_Peer):
+class CrossModalResidual(_Baseline):
     """CFN-SR (Fu et al. 2021, arXiv 2111.02172), after MSAF (Su et al. 2020, arXiv 2012.07175).
 
         y = mean of Transformer(audio);   w = softmax_t(u . tanh(W_x x_t + b + W_y y))
         x'_t = x_t + w_t x_t;   out = [mean x' ; mean audio]
 
-    Sound passes self-attention, then tells which parts of the picture count; the residual keeps
-    what was there, and the original sound stands beside.
+    Audio passes self-attention, then tells which elements of the video count; the residual keeps
+    what was there, and the original audio stands beside.
     """
 
     @nn.compact
@@ -138,7 +137,7 @@ class CrossModalResidual(_Peer):
         return jnp.concatenate([fused, masked_mean(sound, audio.seen)], axis=-1)
 
 
-class IntermediateAttention(_Peer):
+class IntermediateAttention(_Baseline):
     """Intermediate attention fusion (Chumachenko et al., ICPR 2022, arXiv 2201.11095, 3.2).
 
         A = softmax(Q_a K_v^T / sqrt(d));   v_k = sum_q A_qk   (and with the parts exchanged)
@@ -178,7 +177,7 @@ class IntermediateAttention(_Peer):
         return jnp.where(queries > 0, shares, 1.0)
 
 
-class IntermediateTransformer(_Peer):
+class IntermediateTransformer(_Baseline):
     """Intermediate transformer fusion (Chumachenko et al., ICPR 2022, arXiv 2201.11095, 3.2).
 
     Between two stages of convolutions each sequence takes in what it finds in the other.
@@ -199,7 +198,7 @@ class IntermediateTransformer(_Peer):
         return jnp.concatenate([masked_mean(x, video.seen), masked_mean(y, audio.seen)], axis=-1)
 
 
-class LateTransformer(_Peer):
+class LateTransformer(_Baseline):
     """Late transformer fusion (Chumachenko et al., ICPR 2022, arXiv 2201.11095, 3.2).
 
     Both stages of convolutions first, then each sequence looks at the other, then means.
@@ -240,7 +239,7 @@ def averaged_logits(
     return logits, jnp.concatenate(means, axis=-1)
 
 
-PEERS: dict[str, type[_Peer]] = {
+BASELINE_FUSIONS: dict[str, type[_Baseline]] = {
     "cross_modal_residual": CrossModalResidual,
     "intermediate_attention": IntermediateAttention,
     "intermediate_transformer": IntermediateTransformer,

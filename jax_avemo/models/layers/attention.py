@@ -1,9 +1,9 @@
-"""How the steps of a sequence look at each other, become one vector, and know their time."""
+"""Masked self-attention, attentive pooling and the encoding of times."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, DTypeLike, Float
+from jaxtyping import Array, Bool, Float
 
 SHORTEST_PERIOD_SECONDS = 0.1
 LONGEST_PERIOD_SECONDS = 100.0
@@ -60,10 +60,8 @@ class SelfAttention(nn.Module):
     """
 
     heads: int
-    dropout: float = 0.0
+    dropout: float
     """Of the attention's result, before it is added."""
-    dtype: DTypeLike | None = None
-    """Of the matrix products; None = as input and parameters have it. Softmax: float32 or more."""
 
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"], train: bool
@@ -84,8 +82,8 @@ class SelfAttention(nn.Module):
         if width % self.heads:
             raise ValueError(f"{self.heads} attention heads do not divide a width of {width}")
         real = mask[..., None]
-        y = nn.LayerNorm(dtype=self.dtype, name="norm")(jnp.where(real, x, 0.0))
-        y = nn.Dense(3 * width, dtype=self.dtype, name="query_key_value")(y)
+        y = nn.LayerNorm(name="norm")(jnp.where(real, x, 0.0))
+        y = nn.Dense(3 * width, name="query_key_value")(y)
         y = y.reshape(*y.shape[:2], 3, self.heads, width // self.heads)
         query, key, value = y[:, :, 0], y[:, :, 1], y[:, :, 2]  # each B T heads d
         logits = jnp.einsum("bqhd,bkhd->bhqk", query, key) * (width // self.heads) ** -0.5
@@ -93,7 +91,7 @@ class SelfAttention(nn.Module):
         pairs = mask[:, None, :, None] & mask[:, None, None, :]
         weights = masked_softmax(logits, jnp.broadcast_to(pairs, logits.shape))
         y = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(value.dtype), value)
-        y = nn.Dense(width, dtype=self.dtype, name="output")(y.reshape(*y.shape[:2], width))
+        y = nn.Dense(width, name="output")(y.reshape(*y.shape[:2], width))
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         return x + jnp.where(real, y, 0.0).astype(x.dtype), weights
 
@@ -116,7 +114,9 @@ class StepAttention(nn.Module):
         init = nn.initializers.constant(0.03)
         gain = self.param("position_gain", init, (steps.shape[-1],))
         steps = steps + time_encoding(times, steps.shape[-1]) * gain[None, None]
-        return SelfAttention(self.heads, name="attention").with_weights(steps, mask, train)
+        return SelfAttention(self.heads, dropout=0.0, name="attention").with_weights(
+            steps, mask, train
+        )
 
 
 class AttentivePooling(nn.Module):

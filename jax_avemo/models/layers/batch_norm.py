@@ -1,4 +1,4 @@
-"""Which rows count towards batch normalisation's statistics: the real ones only."""
+"""Batch normalisation over real rows only (Ioffe & Szegedy, ICML 2015)."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.initializers import Initializer
 from jaxtyping import Array, Bool, Float
+
+EPSILON = 1e-5
 
 
 def masked_moments(
@@ -47,7 +49,7 @@ def _check_mask(shape: Sequence[int], mask_shape: Sequence[int]) -> None:
 
 
 class MaskedBatchNorm(nn.Module):
-    """y = (x - mean) / sqrt(var + epsilon) * scale + bias (Ioffe & Szegedy, ICML 2015).
+    """y = (x - mean) / sqrt(var + EPSILON) * scale + bias (Ioffe & Szegedy, ICML 2015).
 
     Training takes mean and (biased) variance from the rows whose mask is True, so a padding row
     changes neither the outputs nor the gradients of a real one, and moves the running averages
@@ -57,8 +59,7 @@ class MaskedBatchNorm(nn.Module):
     the dtype of x; the result has x's dtype.
     """
 
-    momentum: float = 0.9
-    epsilon: float = 1e-5
+    momentum: float
     scale_init: Initializer = nn.initializers.ones
 
     @nn.compact
@@ -83,6 +84,6 @@ class MaskedBatchNorm(nn.Module):
                 running_var.value += step * (unbiased - running_var.value)
 
         # Folded into one multiplication and one addition per value.
-        gain = scale * jax.lax.rsqrt(variance + self.epsilon)
+        gain = scale * jax.lax.rsqrt(variance + EPSILON)
         offset = jnp.broadcast_to(bias - mean * gain, x.shape)
         return (x.astype(jnp.float32) * jnp.broadcast_to(gain, x.shape) + offset).astype(x.dtype)

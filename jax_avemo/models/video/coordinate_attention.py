@@ -1,4 +1,4 @@
-"""How a feature map is weighted by row and by column (coordinate attention)."""
+"""Coordinate attention (Hou, Zhou & Feng, CVPR 2021)."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,6 +6,9 @@ from jaxtyping import Array, Bool, DTypeLike, Float
 
 from jax_avemo.models.layers.batch_norm import MaskedBatchNorm
 from jax_avemo.models.video.grouped_conv import PointwiseConv
+
+REDUCTION, LEAST_WIDTH = 32, 8
+"""As the authors have them."""
 
 
 def hard_swish(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -17,7 +20,7 @@ class CoordinateAttention(nn.Module):
     """Coordinate attention (Hou, Zhou & Feng, CVPR 2021, arXiv 2103.02907, equations 4 to 8).
 
     f = hswish(BN(W_1 [mean over W of x ; mean over H of x])), one vector for every row and one
-    for every column, of width max(min_width, C // reduction); f is split again into f_h and f_w;
+    for every column, of width max(LEAST_WIDTH, C // REDUCTION); f is split again into f_h and f_w;
     a_h = sigmoid(W_h f_h) [B, H, C], a_w = sigmoid(W_w f_w) [B, W, C];
     y[b, i, j] = x[b, i, j] * a_h[b, i] * a_w[b, j].
 
@@ -27,18 +30,16 @@ class CoordinateAttention(nn.Module):
     quarter of its size), 2 nearly open (0.88).
     """
 
-    reduction: int = 32
-    min_width: int = 8
-    gate_bias_init: float = 0.0
-    batch_norm_momentum: float = 0.9
-    dtype: DTypeLike = jnp.float32
+    gate_bias_init: float
+    batch_norm_momentum: float
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B H W C"], mask: Bool[Array, " B"] | None, train: bool
     ) -> Float[Array, "B H W C"]:
         height, channels = x.shape[1], x.shape[3]
-        width = max(self.min_width, channels // self.reduction)
+        width = max(LEAST_WIDTH, channels // REDUCTION)
         rows = x.mean(axis=2, dtype=jnp.float32)
         columns = x.mean(axis=1, dtype=jnp.float32)
 

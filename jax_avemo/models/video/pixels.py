@@ -1,4 +1,4 @@
-"""What the image network sees of a face crop: colour, brightness for its clip, local contrast."""
+"""The channels of a face crop: colour, luminance standardised over the clip, local contrast."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,4 @@
-"""The network that turns one face crop into one vector: ResNeXt with coordinate attention."""
-
-from typing import Literal
+"""ResNeXt with coordinate attention: one vector for each face crop."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,8 +8,6 @@ from jaxtyping import Array, Bool, DTypeLike, Float
 from jax_avemo.models.layers.batch_norm import MaskedBatchNorm
 from jax_avemo.models.video.coordinate_attention import CoordinateAttention
 from jax_avemo.models.video.grouped_conv import GroupedConv, PointwiseConv
-
-AttentionPlace = Literal["residual", "inner"]
 
 
 def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N H2 W2 C"]:
@@ -31,15 +27,15 @@ def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N H2 W2 C"]:
 class Bottleneck(nn.Module):
     """1x1, grouped 3x3, 1x1 with a shortcut (Xie et al., CVPR 2017, figure 3c).
 
-    `attention_place`: None, "residual" (after bn3 and before the addition, where the authors of
-    coordinate attention put it in ResNets) or "inner" (after the grouped convolution's ReLU).
+    Coordinate attention stands after bn3 and before the addition, where its authors put it in
+    ResNets.
     """
 
     width: int
     features: int
     groups: int
     stride: int
-    attention_place: AttentionPlace | None
+    coordinate_attention: bool
     attention_gate_bias: float
     residual_scale: float
     batch_norm_momentum: float
@@ -54,26 +50,20 @@ class Bottleneck(nn.Module):
             layer = MaskedBatchNorm(self.batch_norm_momentum, scale_init=scale_init, name=name)
             return layer(x, mask, train)
 
-        def attend(place: AttentionPlace, x: Array) -> Array:
-            if self.attention_place != place:
-                return x
-            layer = CoordinateAttention(
-                gate_bias_init=self.attention_gate_bias,
-                batch_norm_momentum=self.batch_norm_momentum,
-                dtype=self.dtype,
-                name="coordinate_attention",
-            )
-            return layer(x, mask, train)
-
         def pointwise(name: str, features: int, stride: int, x: Array) -> Array:
-            return PointwiseConv(features, stride, dtype=self.dtype, name=name)(x)
+            return PointwiseConv(features, self.dtype, stride, name=name)(x)
 
         conv2 = GroupedConv(self.width, self.groups, self.stride, dtype=self.dtype, name="conv2")
         y = nn.relu(norm("bn1", pointwise("conv1", self.width, 1, x)))
         y = nn.relu(norm("bn2", conv2(y)))
-        y = attend("inner", y)
         y = norm("bn3", pointwise("conv3", self.features, 1, y), self.residual_scale)
-        y = attend("residual", y)
+        if self.coordinate_attention:
+            y = CoordinateAttention(
+                gate_bias_init=self.attention_gate_bias,
+                batch_norm_momentum=self.batch_norm_momentum,
+                dtype=self.dtype,
+                name="coordinate_attention",
+            )(y, mask, train)
 
         if self.stride > 1 or x.shape[-1] != self.features:
             x = pointwise("downsample_conv", self.features, self.stride, x)
@@ -84,10 +74,10 @@ class Bottleneck(nn.Module):
 class ResNeXt(nn.Module):
     """ResNeXt (Xie, Girshick, Dollar, Tu & He, CVPR 2017) on single images, globally averaged.
 
-    The defaults are ResNeXt50 32x4d with coordinate attention, 2048 features. Stage i (from 0) has
-    a grouped convolution of groups * width_per_group * 2^i channels and
-    stem_width * expansion * 2^i outputs. Without attention the parameters are those of
-    torchvision's `resnext50_32x4d`, name by name (left theirs):
+    Size `full` is ResNeXt50 32x4d with coordinate attention, 2048 features. Stage i (from 0) has a
+    grouped convolution of groups * width_per_group * 2^i channels and stem_width * expansion * 2^i
+    outputs. Without attention the parameters are those of torchvision's `resnext50_32x4d`, name by
+    name (left theirs):
 
         conv1.weight [O, I, h, w]               conv1/kernel [h, w, I, O]
         bn1.{weight, bias}                      bn1/{scale, bias}
@@ -99,29 +89,28 @@ class ResNeXt(nn.Module):
         layer{s}.{b}.downsample.1.*             layer{s}_{b}/downsample_bn/*
         fc.*                                    absent
 
-    `residual_scale_init` starts the scale of every bn3; `attention_gate_bias` see
-    `CoordinateAttention`; `remat` computes every block's activations again in the backward pass
-    instead of keeping them. Images are already scaled; any number of channels. Masked images
-    count in no statistic. The result is float32 [N, features].
+    Images are already scaled; any number of channels. Masked images count in no statistic. The
+    result is float32 [N, features].
     """
 
-    depths: tuple[int, ...] = (3, 4, 6, 3)
-    groups: int = 32
-    width_per_group: int = 4
-    stem_width: int = 64
-    stem_kernel: int = 7
-    expansion: int = 4
-    coordinate_attention: bool = True
-    attention_place: AttentionPlace = "residual"
-    dtype: DTypeLike = jnp.float32
-    remat: bool = False
-    max_pool: bool = True
-    residual_scale_init: float = 1.0
-    attention_gate_bias: float = 0.0
-    batch_norm_momentum: float = 0.9
-    frozen_stages: int = 0
+    depths: tuple[int, ...]
+    groups: int
+    width_per_group: int
+    stem_width: int
+    stem_kernel: int
+    expansion: int
+    coordinate_attention: bool
+    attention_gate_bias: float
+    """See `CoordinateAttention`."""
+    residual_scale: float
+    """Initial scale of every bn3."""
+    frozen_stages: int
     """1 = the stem, 2 = and the first stage, ...: running statistics stay and are used also in
     training, and no gradient goes there."""
+    batch_norm_momentum: float
+    dtype: DTypeLike
+    remat: bool
+    """Every block's activations are computed again in the backward pass, not kept."""
 
     @property
     def features(self) -> int:
@@ -147,8 +136,7 @@ class ResNeXt(nn.Module):
         )(images)
         learns = train and self.frozen_stages < 1
         x = nn.relu(MaskedBatchNorm(self.batch_norm_momentum, name="bn1")(x, mask, learns))
-        if self.max_pool:
-            x = max_pool(x)
+        x = max_pool(x)
         if self.frozen_stages == 1:
             x = lax.stop_gradient(x)
 
@@ -160,9 +148,9 @@ class ResNeXt(nn.Module):
                     features=self.stem_width * self.expansion * 2**stage,
                     groups=self.groups,
                     stride=2 if stage > 0 and index == 0 else 1,
-                    attention_place=self.attention_place if self.coordinate_attention else None,
+                    coordinate_attention=self.coordinate_attention,
                     attention_gate_bias=self.attention_gate_bias,
-                    residual_scale=self.residual_scale_init,
+                    residual_scale=self.residual_scale,
                     batch_norm_momentum=self.batch_norm_momentum,
                     dtype=self.dtype,
                     name=f"layer{stage + 1}_{index}",

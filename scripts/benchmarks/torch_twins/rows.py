@@ -176,8 +176,12 @@ def resnext_row(setting: Setting, attention: bool) -> Row:
     module = ResNeXt(
         **shape,
         coordinate_attention=attention,
+        attention_gate_bias=model.attention_gate_bias,
+        residual_scale=model.residual_scale,
+        frozen_stages=0,
         batch_norm_momentum=model.batch_norm_momentum,
         dtype=model.dtype,
+        remat=False,
     )
     side = setting.config.input.frame_size
     pictures = np.random.default_rng(0).normal(size=(setting.images, side, side, 1))
@@ -199,7 +203,7 @@ def lstm_row(setting: Setting, own_cell: bool = True) -> Row:
     """The dual-sequence LSTM against a loop over its cell, or torch.nn.LSTM over [video; audio]."""
     model = setting.model()
     rng = np.random.default_rng(1)
-    shape = (setting.clips, model.steps, model.width)
+    shape = (setting.clips, model.lstm_steps, model.width)
     video, audio = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
     video_mask, audio_mask = (rng.random(shape[:2]) < 0.9 for _ in range(2))
     given = (video, audio, video_mask, audio_mask)
@@ -216,7 +220,7 @@ def lstm_row(setting: Setting, own_cell: bool = True) -> Row:
             batch_first=True,
             bidirectional=True,
         )
-    module = DualLSTM(model.lstm_width)
+    module = DualLSTM(model.lstm_width, bidirectional=True)
     return module_row(
         setting, setting.clips, "clips", module, given, (), twin, theirs, same=own_cell
     )
@@ -224,7 +228,7 @@ def lstm_row(setting: Setting, own_cell: bool = True) -> Row:
 
 def audio_row(setting: Setting) -> Row:
     """The audio network on features."""
-    model = setting.model(audio_dropout=0.0)
+    model = setting.model()
     frames = 1 + round(setting.config.input.audio_seconds / model.hop_seconds)
     channels = 2 * model.mel_bands + 5
     features = np.random.default_rng(2).normal(size=(setting.clips, frames, channels))
@@ -235,6 +239,7 @@ def audio_row(setting: Setting) -> Row:
         width=model.width,
         heads=model.heads,
         dropout=0.0,
+        self_attention=True,
         hop_seconds=model.hop_seconds,
         batch_norm_momentum=model.batch_norm_momentum,
         dtype=model.dtype,

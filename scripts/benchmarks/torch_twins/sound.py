@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from jax_avemo.models.audio import functionals, prosody, spectral
 from jax_avemo.models.audio.spectral import SpectralFrontEnd
+from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 
 class Sound(nn.Module):
@@ -21,15 +22,15 @@ class Sound(nn.Module):
     def __init__(self, front_end: SpectralFrontEnd) -> None:
         super().__init__()
         self.given = front_end
-        rate, fft_size = front_end.sample_rate, front_end.fft_size
+        rate, fft_size = AUDIO_SAMPLE_RATE, front_end.fft_size
         self.rate = rate
         self.hop = round(front_end.hop_seconds * rate)
         window = spectral.hann_window(round(front_end.window_seconds * rate), fft_size)
         bands = spectral.mel_filter_bank(
-            rate, fft_size, front_end.mel_bands, front_end.low_hz, front_end.high_hz
+            rate, fft_size, front_end.mel_bands, spectral.LOW_HZ, spectral.HIGH_HZ
         )
         centres = spectral.mel_frequencies(
-            front_end.mel_bands, front_end.low_hz, front_end.high_hz
+            front_end.mel_bands, spectral.LOW_HZ, spectral.HIGH_HZ
         )[1:-1]
         self.tilt_bands = [
             np.flatnonzero((centres >= low) & (centres < high)).tolist()

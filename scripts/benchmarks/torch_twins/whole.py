@@ -76,7 +76,11 @@ class AVEmoTwin(nn.Module):
 
     def __init__(self, model: AVEmo) -> None:
         super().__init__()
-        if model.pixels != ("contrast",) or model.adversary != "conditional" or not model.skip:
+        if (
+            model.pixels != ("contrast",)
+            or model.adversary != "conditional"
+            or not model.skip_connection
+        ):
             raise ValueError("the twin has contrast alone, conditional adversaries and the skip")
         self.model = model
         width, momentum = model.width, 1 - model.batch_norm_momentum
@@ -95,6 +99,7 @@ class AVEmoTwin(nn.Module):
         self.video_projection = nn.Linear(features, width)
         self.video_norm = layer_norm(width)
         front_end = SpectralFrontEnd(
+            features="log_mel",
             mel_bands=model.mel_bands,
             fft_size=model.fft_size,
             window_seconds=model.window_seconds,
@@ -108,7 +113,7 @@ class AVEmoTwin(nn.Module):
             model.audio_kernel_size,
             width,
             model.heads,
-            model.audio_dropout,
+            model.dropout,
             model.hop_seconds,
             momentum,
         )
@@ -153,7 +158,7 @@ class AVEmoTwin(nn.Module):
 
         seconds = audio.shape[1] / AUDIO_SAMPLE_RATE
         duration = torch.maximum(video_time.amax(1) * video_present, audio_present * seconds)
-        steps = self.model.steps
+        steps = self.model.lstm_steps
         times = duration[:, None] * (torch.arange(steps, device=audio.device) + 0.5) / steps
         distance = duration / steps
         width = (distance / 2).clamp(min=self.model.alignment_width_seconds)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jax_avemo.config_fields import CORPORA
 from jax_avemo.data import corpora
-from jax_avemo.data.corpora import READERS, scan_corpus
+from jax_avemo.data.corpora import READERS, customary_folds, scan_corpus
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_json
 from jax_avemo.synthetic import corpus as demo
@@ -19,8 +18,13 @@ def test_a_corpus_is_one_file_of_at_most_120_lines(name):
     assert len((HERE / f"{name}.py").read_text().splitlines()) <= 120
 
 
-def test_a_config_knows_every_reader():
-    assert set(CORPORA) == set(READERS)
+@pytest.mark.parametrize(
+    ("corpus", "by_subject", "by_content"),
+    [("demo", 3, 6), ("ravdess", 6, 12), ("enterface05", 5, 25), ("folder", 5, 25)],
+)
+def test_folds_are_customary_for_the_corpus(corpus, by_subject, by_content):
+    assert customary_folds(corpus) == by_subject
+    assert customary_folds(corpus, content_independent=True) == by_content
 
 
 @pytest.mark.parametrize("corpus", sorted(READERS))

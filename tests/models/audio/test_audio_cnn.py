@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.modules import audio_network
 from support.numpy_reference import assert_gradients, batch_norm, layer_norm, self_attention
 
-from jax_avemo.models.audio.audio_cnn import AudioNetwork, TemporalBlock
+from jax_avemo.models.audio.audio_cnn import TemporalBlock
 
-NETWORK = AudioNetwork(widths=(8, 12), kernel_size=5, width=8, heads=2, dropout=0.0)
+NETWORK = audio_network(widths=(8, 12), width=8, heads=2)
 QUICKLY = {"xla_backend_optimization_level": 0}
 """The compiler's optimisations take longer than these tests."""
 

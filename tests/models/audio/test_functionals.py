@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.modules import spectral_front_end
 
 from jax_avemo.models.audio import functionals as module
-from jax_avemo.models.audio.spectral import SpectralFrontEnd
 
 HOP = 0.016
 CENTRES = np.linspace(60, 7800, 24)
@@ -138,7 +138,7 @@ def hear(audio: np.ndarray) -> dict[str, float]:
 
 @jax.jit
 def _utterance(audio, length):
-    return SpectralFrontEnd(prosody=True).utterance(audio, length)
+    return spectral_front_end(prosody=True).utterance(audio, length)
 
 
 def test_from_sound_to_length_pitch_and_level():

@@ -1,4 +1,4 @@
-"""Peers' fusions: against NumPy, and what changes nothing."""
+"""Baseline fusions: against NumPy, and what changes nothing."""
 
 import functools
 
@@ -10,7 +10,7 @@ from support.tiny_network import TINY, B, make_batch, quick_jit
 
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.models.front_ends import Sequence
-from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, PEERS, averaged_logits
+from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, BASELINE_FUSIONS, averaged_logits
 from jax_avemo.runtime.errors import UserError
 
 ROWS, FRAMES, STEPS, D, HEADS = 3, 4, 5, 4, 2
@@ -30,10 +30,10 @@ VIDEO, AUDIO = sequence(FRAMES, 1), sequence(STEPS, 2)
 
 @functools.cache
 def made(name):
-    """A peer with random variables, and its compiled evaluation and training functions."""
-    peer = PEERS[name](HEADS, 0.0, 0.9)
+    """A baseline with random variables, and its compiled evaluation and training functions."""
+    baseline = BASELINE_FUSIONS[name](HEADS, 0.0, 0.9)
     shapes = jax.eval_shape(
-        functools.partial(peer.init, train=False), jax.random.key(0), VIDEO, AUDIO
+        functools.partial(baseline.init, train=False), jax.random.key(0), VIDEO, AUDIO
     )
     rng = np.random.default_rng(3)
     variables = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), jnp.float32), shapes)
@@ -44,12 +44,12 @@ def made(name):
 
     @quick_jit
     def evaluate(video, audio):
-        return peer.apply(variables, video, audio, train=False)
+        return baseline.apply(variables, video, audio, train=False)
 
     @quick_jit
     def gradients(video, audio):
         def loss(params, of_video, of_audio):
-            out, updates = peer.apply(
+            out, updates = baseline.apply(
                 {**variables, "params": params},
                 video._replace(values=of_video),
                 audio._replace(values=of_audio),
@@ -175,8 +175,8 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_a_peer_is_its_formula(name):
+@pytest.mark.parametrize("name", BASELINE_FUSIONS)
+def test_a_baseline_is_its_formula(name):
     variables, evaluate, _ = made(name)
     found = evaluate(VIDEO, AUDIO)
     assert found.shape == (ROWS, 2 * D)
@@ -188,7 +188,7 @@ def test_a_peer_is_its_formula(name):
         )
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINE_FUSIONS)
 def test_what_is_not_seen_changes_neither_values_nor_gradients_nor_statistics(name):
     _, evaluate, gradients = made(name)
     np.testing.assert_allclose(
@@ -205,7 +205,7 @@ def test_what_is_not_seen_changes_neither_values_nor_gradients_nor_statistics(na
     assert not np.any(padded_audio[:, STEPS:])
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINE_FUSIONS)
 def test_an_absent_modality_is_not_read_and_the_other_still_counts(name):
     _, evaluate, gradients = made(name)
     full = evaluate(VIDEO, AUDIO)
@@ -222,7 +222,7 @@ def test_an_absent_modality_is_not_read_and_the_other_still_counts(name):
     np.testing.assert_array_equal(nothing[0], 0)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINE_FUSIONS)
 def test_every_parameter_learns(name):
     _, _, gradients = made(name)
     (of_params, _, _), _ = gradients(VIDEO, AUDIO)
@@ -248,26 +248,27 @@ def test_logits_are_averaged_over_the_modalities_a_clip_has():
     np.testing.assert_array_equal(means[0, D:], 0)
 
 
-@pytest.mark.parametrize("name", [*PEERS, AVERAGED_LOGITS])
-def test_the_whole_network_with_a_peers_fusion_names_what_ours_does(name):
+@pytest.mark.parametrize("name", [*BASELINE_FUSIONS, AVERAGED_LOGITS])
+def test_the_whole_network_with_a_baselines_fusion_names_what_ours_does(name):
     decouple = name != AVERAGED_LOGITS
-    model = AVEmo(**(TINY | {"fusion": name, "decouple_identity": decouple}))
+    model = AVEmo(**(TINY | {"fusion": name, "decouple": decouple}))
     out, variables = jax.eval_shape(
         lambda key, batch: model.init_with_output(key, batch), jax.random.key(0), make_batch()
     )
-    assert out.emotion_logits.shape == (B, 3)
-    assert out.video_logits.shape == out.audio_logits.shape == (B, 3)
-    assert out.embedding.shape == (B, 10 if decouple else 2 * 8 + 3)
-    assert out.step_weights is out.video_attention is None
+    fused, decoupled = out
+    assert decoupled.emotion_logits.shape == (B, 3)
+    assert fused.video_logits.shape == fused.audio_logits.shape == (B, 3)
+    assert fused.embedding.shape == (B, 10 if decouple else 2 * 8 + 3)
+    assert fused.step_weights is fused.video_attention is None
     parts = variables["params"].keys()
     assert not {"lstm", "pooling", "video_attention"} & parts
-    assert ("peer" in parts) == ("emotion_encoder" in parts) == decouple
+    assert ("baseline" in parts) == ("emotion_encoder" in parts) == decouple
 
 
 def test_averaged_logits_are_the_end_of_z():
-    model = AVEmo(**(TINY | {"fusion": AVERAGED_LOGITS, "decouple_identity": False}))
+    model = AVEmo(**(TINY | {"fusion": AVERAGED_LOGITS, "decouple": False}))
     z = jnp.asarray(np.random.default_rng(1).normal(size=(B, 19)), jnp.float32)
-    out = model.apply({"params": {}}, z, train=False, method="decouple")
+    out = model.apply({"params": {}}, z, train=False, method="separate")
     np.testing.assert_array_equal(out.emotion_logits, z[:, -3:])
     np.testing.assert_array_equal(out.emotion_embedding, z)
 

@@ -27,7 +27,7 @@ def x():
 @pytest.fixture(scope="module")
 def attention():
     """A module, its parameters (biases too are random) and the jitted function."""
-    module = SelfAttention(heads=2)
+    module = SelfAttention(heads=2, dropout=0.0)
     shapes = jax.eval_shape(
         lambda: module.init(jax.random.key(0), jnp.zeros((3, 5, 8)), jnp.asarray(MASK), False)
     )
@@ -98,7 +98,7 @@ def test_self_attention_drops_only_in_training(attention, x):
 
 def test_heads_must_divide_the_width(x):
     with pytest.raises(ValueError, match="3 attention heads"):
-        SelfAttention(3).init(jax.random.key(0), x, jnp.asarray(MASK), False)
+        SelfAttention(3, dropout=0.0).init(jax.random.key(0), x, jnp.asarray(MASK), False)
 
 
 def test_step_attention_tells_equal_steps_apart_by_their_time_alone():

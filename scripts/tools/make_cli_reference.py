@@ -8,8 +8,13 @@ A test holds the file equal to this text: run it again after a change to either.
 import argparse
 from pathlib import Path
 
+from jax_avemo.configs.default import DEFAULT
+from jax_avemo.configs.sizes import SIZES
+
 from jax_avemo import cli
-from jax_avemo.config_fields import FIELDS, SIZES
+from jax_avemo.config import get_field
+from jax_avemo.config_fields import FIELDS
+from jax_avemo.training.build import CHOICES
 
 PATH = Path(__file__).parents[2] / "docs/reference/cli.md"
 
@@ -112,8 +117,16 @@ def _fields() -> str:
     for key, field in FIELDS.items():
         cpu = SIZES["cpu"].get(key)
         meaning = field.meaning + (f" ({field.says})" if field.says else "")
+        if key in CHOICES:  # instead of where they are implemented
+            listed = ", ".join(map(repr, CHOICES[key]))
+            meaning = f"{field.meaning.split(' (`')[0]} (one of {listed})"
         rows.append(
-            (f"`{key}`", _value(field.default), "" if cpu is None else _value(cpu), meaning)
+            (
+                f"`{key}`",
+                _value(get_field(DEFAULT, key)),
+                "" if cpu is None else _value(cpu),
+                meaning,
+            )
         )
     return "\n".join(_table(("field", "full", "cpu", "meaning (valid values)"), rows))
 

@@ -187,10 +187,10 @@ class AVEmo(FrontEnds):
             logits["video"] = self._logits(self.video_head, video, train)
         if audio is not None:
             logits["audio"] = self._logits(self.audio_head, audio, train)
-        if self.fusion in STEP_FUSIONS:
-            fused = self._fuse_steps(video, audio, times, duration, train)
-        else:
+        if video is not None and audio is not None and self.fusion not in STEP_FUSIONS:
             fused = self._fuse_sequences(video, audio, times, logits, train)
+        else:
+            fused = self._fuse_steps(video, audio, times, duration, train)
         return fused._replace(
             video_logits=logits.get("video"),
             audio_logits=logits.get("audio"),

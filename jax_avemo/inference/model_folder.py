@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from jax_avemo import __version__
 from jax_avemo import config as settings
-from jax_avemo.config_fields import FIELDS
+from jax_avemo.configs.default import DEFAULT
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.evaluation.calibration import CALIBRATION_FILE, read_temperatures
 from jax_avemo.evaluation.model_card import CARD_NAME
@@ -74,7 +74,7 @@ def write_folder(run: Path, target: Path) -> Path:
     with atomic_path(weights) as temporary:
         save_file(_flat(trained.variables), temporary)
     config = settings.to_dict(trained.config)
-    config |= {name: FIELDS[name].default for name in _PRIVATE_FIELDS}
+    config |= {name: settings.get_field(DEFAULT, name) for name in _PRIVATE_FIELDS}
     if read_temperatures(trained.run, trained.step) is not None:
         write_atomic(target / CALIBRATION_FILE, (trained.run / CALIBRATION_FILE).read_bytes())
     write_atomic(target / CARD, _card(trained).encode())

@@ -29,9 +29,9 @@ class Sound(nn.Module):
         bands = spectral.mel_filter_bank(
             rate, fft_size, front_end.mel_bands, spectral.LOW_HZ, spectral.HIGH_HZ
         )
-        centres = spectral.mel_frequencies(
-            front_end.mel_bands, spectral.LOW_HZ, spectral.HIGH_HZ
-        )[1:-1]
+        centres = spectral.mel_frequencies(front_end.mel_bands, spectral.LOW_HZ, spectral.HIGH_HZ)[
+            1:-1
+        ]
         self.tilt_bands = [
             np.flatnonzero((centres >= low) & (centres < high)).tolist()
             for low, high in pairwise(functionals.BAND_EDGES_HZ)

@@ -19,6 +19,7 @@ from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack
 from jax_avemo.media.faces.face_tracks import FaceFollowers, Followed
 from jax_avemo.media.faces.main_face import MIN_FOUND
+from jax_avemo.media.faces.speaker import speaking_face
 from jax_avemo.media.shots import ShotDetector, ShotFrame
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels
 
@@ -54,7 +55,8 @@ class Excerpt:
     """Number of the face, from 1 in the order of appearance; None = no face, or a voice that may be
     anybody's."""
     clip: Clip
-    """With sound only where it can be this face's: when it is the only one in the window."""
+    """With audio only where it is this face's: the only one in the window, or the one whose mouth
+    clearly moves with it."""
     found: float
     """Share of the window's frames in which the face was found."""
 
@@ -199,25 +201,36 @@ class WindowMaker:
             self._numbers.setdefault(number, len(self._numbers) + 1)
         audio = self._sound(start, reach)
         heard = not is_silent(audio)
-        span = (end - start, start)
-        mute = np.zeros(0, np.int16)
-        excerpts = [
-            Excerpt(
-                self._numbers[number],
-                self._clip(track, audio if heard and len(shown) == 1 else mute, *span),
-                shares[number],
-            )
-            for number, track in shown.items()
-        ]
-        if heard and len(shown) != 1:
-            nobody = FaceTrack([], np.zeros(0), np.zeros(0, bool))
-            excerpts.append(Excerpt(None, self._clip(nobody, audio, *span), 0.0))
+        voice = audio if heard else audio[:0]
+        excerpts = self._excerpts(shown, shares, voice, start, end - start)
         boxes = {
             self._numbers[face.number]: rows
             for face in followed
             if face.number in self._numbers and (rows := self._new_boxes(face, reach))
         }
-        return Window(start, end, tuple(excerpts), heard, boxes, self._faces.left_out, shot_start)
+        return Window(start, end, excerpts, heard, boxes, self._faces.left_out, shot_start)
+
+    def _excerpts(
+        self,
+        shown: dict[int, FaceTrack],
+        shares: dict[int, float],
+        voice: Int16[np.ndarray, "N"],
+        start: float,
+        duration: float,
+    ) -> tuple[Excerpt, ...]:
+        """Every face, the one that speaks with the audio; else the audio by itself."""
+        speaker = next(iter(shown)) if len(shown) == 1 else None
+        if len(shown) > 1 and voice.size:
+            speaker = speaking_face(shown, voice, start)
+        excerpts = []
+        for number, track in shown.items():
+            audio = voice if number == speaker else voice[:0]
+            clip = self._clip(track, audio, duration, start)
+            excerpts.append(Excerpt(self._numbers[number], clip, shares[number]))
+        if voice.size and speaker is None:
+            nobody = FaceTrack([], np.zeros(0), np.zeros(0, bool))
+            excerpts.append(Excerpt(None, self._clip(nobody, voice, duration, start), 0.0))
+        return tuple(excerpts)
 
     def _new_boxes(self, face: Followed, end: float) -> list[tuple[float, ...]]:
         """Where a face was before `end`, at most 5 a second, but for what was told before."""

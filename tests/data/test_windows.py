@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from support.media_files import face_picture, face_takes, tone, wall, write_media
@@ -89,6 +90,33 @@ def test_with_two_faces_the_voice_is_nobodys(tmp_path):
         (None, True),
     ]
     assert window.excerpts[2].clip.frames == ()
+
+
+def mouth(opening: float, flip: bool) -> np.ndarray:
+    """The face with a dark mouth that is open so far, 0 to 1."""
+    picture = face_picture().copy()
+    cv2.ellipse(picture, (62, 82), (9, 1 + round(8 * opening)), 0, 0, 360, (60, 20, 20), -1)
+    return np.ascontiguousarray(picture[:, ::-1]) if flip else picture
+
+
+@pytest.mark.parametrize("speaker", [1, 2])
+def test_with_two_faces_the_voice_is_whose_mouth_moves_with_it(tmp_path, speaker):
+    random = np.random.default_rng(5)
+    loud = (random.uniform(0, 1, 12) ** 2).repeat(4)
+    openings = np.where(np.arange(48) % 2, loud, 0.0)
+    pictures = [before_a_wall(mouth(o, False), None, mouth(0.3, True)) for o in openings]
+    if speaker == 2:
+        pictures = [before_a_wall(mouth(0.3, False), None, mouth(o, True)) for o in openings]
+    gain = np.interp(np.arange(64_000) / 16_000, (np.arange(48) + 0.5) / 12, loud)
+    sound = (tone(4.0, 300.0, 16_000) * gain).astype(np.float32)
+    path = tmp_path / "x.mp4"
+    write_media(path, pictures, frames_per_second=12, sound=sound, rate=16_000)
+    clip = dataclasses.replace(CLIP, frames_per_second=12.0, frame_size=80)
+    options = dataclasses.replace(OPTIONS, clip=clip, window_seconds=4.0)
+    (window,) = film(path, options)
+    heard = {e.face: e.clip.audio.size > 0 for e in window.excerpts}
+    left = window.excerpts[0].face if window.boxes[1][0][1] < 0.5 else window.excerpts[1].face
+    assert heard == {left: speaker == 1, 3 - left: speaker == 2}
 
 
 def test_silence_and_emptiness_are_left_out(tmp_path):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jax_avemo.evaluation.results import read_results
+from jax_avemo.evaluation.tables import percent
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import folder_lock, is_locked
 
 
@@ -21,7 +24,7 @@ class RunSummary:
     uar: float | None
     """On the test subjects; None = not evaluated."""
     state: str
-    """finished, running, stopped at step N, not begun, or damaged."""
+    """finished, running, stopped at step N, not begun, damaged, or evaluated by another version."""
 
 
 def list_runs(folder: Path) -> list[RunSummary]:
@@ -37,33 +40,36 @@ def latest_step(run: Path) -> int | None:
 
 def to_text(runs: Iterable[RunSummary]) -> str:
     """The runs as a table for the terminal."""
-    rows = [("run", "experiment", "size", "corpus", "UAR", "state")]
+    rows = [("run", "experiment", "size", "corpus", "UAR, %", "state")]
     for found in runs:
-        uar = "-" if found.uar is None else f"{100 * found.uar:.1f} %"
-        rows.append((found.run, found.name, found.size, found.corpus, uar, found.state))
+        rows.append(
+            (found.run, found.name, found.size, found.corpus, percent(found.uar), found.state)
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join(lines)
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _summarise(run: Path) -> RunSummary:
-    config, results = _read(run / "config.json"), _read(run / "results.json")
     step = latest_step(run)
+    state = "not begun" if step is None else f"stopped at step {step}"
     uar = None
-    if config is None or not {"name", "size", "data.corpus"} <= config.keys():
-        state, config = "damaged", {}
-    elif is_locked(folder_lock(run)):
+    if (run / "results.json").exists():
+        try:
+            test = read_results(run / "results.json").metrics.test
+            state, uar = "finished", test.uar if test else None
+        except UserError:
+            state = "evaluated by another version"
+    if is_locked(folder_lock(run)):
         state = "running"
-    elif results is not None:
-        state, uar = "finished", results["metrics"]["test"]["uar"]
-    else:
-        state = "not begun" if step is None else f"stopped at step {step}"
-    name, size, corpus = (config.get(key, "-") for key in ("name", "size", "data.corpus"))
+    config = _read(run / "config.json")
+    if not {"name", "size", "data.corpus"} <= config.keys():
+        state = "damaged"
+    name, size, corpus = (str(config.get(key, "-")) for key in ("name", "size", "data.corpus"))
     return RunSummary(str(run), name, size, corpus, uar, state)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
-        return None  # absent or damaged
+        return {}  # damaged

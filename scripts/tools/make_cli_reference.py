@@ -70,7 +70,8 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
     usage = " ".join(["avemo", name, *[_usage(a) for a in parser._actions if _usage(a)]])
     description = (parser.description or "").strip()
     lines = [f"## avemo {name}", "", f"{description[:1].upper()}{description[1:]}.", ""]
-    lines += [f"    {usage}", ""]
+    lines += [f"    {usage}", "", "For example:", ""]
+    lines += [*(f"    {line}" for line in cli.COMMANDS[name].EXAMPLES.splitlines()), ""]
     lines += _table(("argument", "default", "meaning"), rows)
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ network      ours without a part of the network, 1 fold x 3 seeds
 baselines    ours and every baseline, 1 fold x 3 seeds
 confound     0 to 0.9, four methods, 5 seeds, on balanced takes
 protocols    ours where people recur and where the test selects, 4 folds
-docs         the tables of docs/results.md and README from the records
+docs         the tables and the figure of docs/results.md and README
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
 configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from
@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evidence_figures import draw_confound
 from evidence_tables import (
     OURS,
     PAGES,
@@ -36,6 +37,7 @@ from evidence_tables import (
     ProtocolRow,
     ProtocolsRecord,
     filled,
+    read_evidence,
 )
 
 from jax_avemo import config as settings
@@ -334,6 +336,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.what == "docs":
         for page in PAGES:
             write_atomic(page, filled(page, args.records).encode())
+        confound = read_evidence("confound", args.records / "confound.json")
+        draw_confound(confound, ROOT / "docs/assets/confound.svg")
         return 0
     given = sys.argv[1:] if argv is None else argv
     args.command_line = " ".join(["python scripts/experiments/evidence.py", *given])

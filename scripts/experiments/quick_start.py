@@ -2,9 +2,9 @@
 
     python scripts/experiments/quick_start.py [--corpus-seeds 311 312 313] [--workdir DIR]
 
-Each corpus seed is one run of `configs/decoupled.py` at size `cpu`, 8 to 16 minutes on 2 cores. A run
-that is finished is read, not repeated. The record goes to configs/results/quick_start.json, the table to
-README.
+Each corpus seed is one run of `configs/decoupled.py` at size `cpu`, 8 to 16 minutes on 2 cores. A
+run that is finished is read, not repeated. The record goes to configs/results/quick_start.json, the
+table to README.
 """
 
 import argparse
@@ -52,7 +52,10 @@ def row(results: dict[str, Any], minutes: float | None) -> dict[str, Any]:
 def table(record: dict[str, Any]) -> str:
     """Markdown of the record."""
     rows = record["rows"]
-    lines = ["| corpus seed | UAR, % (95 % over subjects) | test subjects, clips |", "|---|---|---|"]
+    lines = [
+        "| corpus seed | UAR, % (95 % over subjects) | test subjects, clips |",
+        "|---|---|---|",
+    ]
     for found in rows:
         low, high = found["uar_interval"]
         lines.append(

@@ -145,9 +145,17 @@ def test_the_confounds_rows_compare_ours_in_pairs(script, tables, tmp_path):
     assert drawn.count("\n| 0") == 4
     assert "same people, new takes" in drawn
     assert "Synthetic" in drawn
-    brief = tables.confound_in_brief(record)
-    assert "| 0.9 (0.90) | fusion_only |" in brief
-    assert "\n| 0 (" not in brief
+    assert "| 0.9 (0.90) | fusion_only |" in drawn
+
+
+def test_the_confound_is_drawn_with_a_line_a_method(script, tables, tmp_path):
+    figures = sys.modules["evidence_figures"]
+    record = tables.read_evidence("confound", script.RECORDS / "confound.json")
+    assert set(figures.COLOURS) == {row.method for row in record.rows}
+    figures.draw_confound(record, tmp_path / "x.svg")
+    drawn = (tmp_path / "x.svg").read_text()
+    for word in (*figures.PANELS.values(), "fusion only", "synthetic"):
+        assert word in drawn
 
 
 def test_protocols_are_valid_and_their_table_says_which_is_leaky(script, tables):

@@ -197,6 +197,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
         validation_subjects=config.split.validation_subjects,
         seed=config.split.seed,
         probe_share=config.split.probe_fraction,
+        same_takes=clips.same_takes,
     )
     if multihost.is_first():
         write_json(run / "config.json", settings.to_dict(config))

@@ -122,11 +122,10 @@ def test_evaluate_needs_no_config_and_keeps_its_programs(home, tmp_path, monkeyp
 
 
 def test_a_run_is_measured_on_another_corpus_by_one_flag(home, tmp_path, monkeypatch, capsys):
-    film = write_media(tmp_path / "x.flv", face_takes(6), sound=tone(0.6), video_codec="flv")
     takes = [f"100{n}_DFA_{code}_XX.flv" for n in (1, 2) for code in ("ANG", "HAP")]
-    for name in takes:
-        (tmp_path / "media/VideoFlash").mkdir(parents=True, exist_ok=True)
-        shutil.copy(film, tmp_path / "media/VideoFlash" / name)
+    for index, name in enumerate(takes):
+        film = tmp_path / "media/VideoFlash" / name
+        write_media(film, face_takes(6), sound=tone(0.6, 400 + 50 * index), video_codec="flv")
     monkeypatch.chdir(home)
     elsewhere = ["evaluate", "runs/whole", "--corpus", "crema_d", "--data-dir", "data/crema"]
     assert cli.main([*elsewhere, "--source", str(tmp_path / "media"), "--json"]) == 0

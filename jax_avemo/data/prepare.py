@@ -1,4 +1,4 @@
-"""How a corpus becomes clips: in parallel, resumable, with a record of what was rejected."""
+"""Preparation of a corpus: media to clips, in parallel, resumable, with a record of rejects."""
 
 import contextlib
 import csv
@@ -20,6 +20,12 @@ import numpy as np
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
 from jax_avemo.data.corpora import Scan, scan_corpus
 from jax_avemo.data.corpora.scan import with_modalities
+from jax_avemo.data.same_takes import (
+    content_digest,
+    contradictions,
+    find_same_takes,
+    same_take_notes,
+)
 from jax_avemo.data.summary import (
     SUMMARY_NAME,
     ClipFigures,
@@ -37,7 +43,7 @@ from jax_avemo.media.sandbox import run_isolated
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_atomic, write_json
 from jax_avemo.runtime.progress import Progress
-from jax_avemo.schema import Clip, Recording
+from jax_avemo.schema import Clip, Labels, Recording
 
 REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"
 _STAGING_NAME = ".staging"
@@ -151,15 +157,15 @@ class _Preparation:
         staging.mkdir(exist_ok=True)
         self._reuse()
         self._make_missing(workers)
-        whole, rejects = self._collect()
-        if not whole:
+        figures, same_takes, rejects = self._collect()
+        if not figures:
             self._write_rejects(rejects)
             shown = "; ".join(f"{reject.path}: {reject.reason}" for reject in rejects[:3])
             raise UserError(
                 f"none of {len(rejects)} recordings could be used ({shown}): "
                 f"all reasons are in {self.data_dir / REJECTS_NAME}"
             )
-        summary = self._build(whole, rejects)
+        summary = self._build(figures, same_takes, rejects)
         self._write_rejects(rejects)
         write_atomic(self.data_dir / TEXT_NAME, (to_text(summary) + "\n").encode())
         write_json(self.data_dir / SUMMARY_NAME, summary.to_dict())
@@ -211,16 +217,29 @@ class _Preparation:
                     write_atomic(self._staged(position, ".reject"), str(outcome.error).encode())
                 progress.advance(rejected=rejected)
 
-    def _collect(self) -> tuple[list[int], list[Reject]]:
-        """Positions of the recordings that became clips, and the rejects."""
-        whole, rejects = [], [Reject(key, reason) for key, reason in self.scan.refused]
+    def _collect(self) -> tuple[dict[int, ClipFigures], list[list[Labels]], list[Reject]]:
+        """Figures of the recordings that became clips, by position; equal ones; the rejects."""
+        rejects = [Reject(key, reason) for key, reason in self.scan.refused]
+        figures: dict[int, ClipFigures] = {}
+        digests: dict[int, str] = {}
         for position, recording in enumerate(self.scan.recordings):
             if self._staged(position, ".clip").is_file():
-                whole.append(position)
+                clip = self._read_staged(position)
+                figures[position] = measure(clip)
+                digests[position] = content_digest(clip)
             else:
                 reason = self._staged(position, ".reject").read_text()
                 rejects.append(Reject(recording.labels.key, reason))
-        return whole, rejects
+        same_takes = []
+        for positions in find_same_takes(digests):
+            labels = [self.scan.recordings[position].labels for position in positions]
+            if refused := contradictions(labels):
+                rejects += [Reject(key, reason) for key, reason in refused.items()]
+                for position in positions:
+                    del figures[position]
+            else:
+                same_takes.append(labels)
+        return figures, same_takes, rejects
 
     def _read_staged(self, position: int) -> Clip:
         path = self._staged(position, ".clip")
@@ -230,7 +249,12 @@ class _Preparation:
             path.unlink()
             raise UserError(f"{path} was damaged ({error}) and is deleted: run it again") from error
 
-    def _build(self, whole: list[int], rejects: list[Reject]) -> Summary:
+    def _build(
+        self,
+        figures: dict[int, ClipFigures],
+        same_takes: list[list[Labels]],
+        rejects: list[Reject],
+    ) -> Summary:
         from jax_avemo.data.clips.clips_dataset_builder import write_clips
 
         staging = self.data_dir / _STAGING_NAME
@@ -238,17 +262,14 @@ class _Preparation:
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
         new.mkdir()
-        figures: list[ClipFigures] = []
 
         def clips() -> Iterator[Clip]:
-            with Progress(len(whole), "writing", unit="clips") as progress:
-                for position in whole:
-                    clip = self._read_staged(position)
-                    figures.append(measure(clip))
-                    yield clip
+            with Progress(len(figures), "writing", unit="clips") as progress:
+                for position in figures:
+                    yield self._read_staged(position)
                     progress.advance()
 
-        labels = [self.scan.recordings[position].labels for position in whole]
+        labels = [self.scan.recordings[position].labels for position in figures]
         write_clips(
             new,
             clips(),
@@ -257,21 +278,29 @@ class _Preparation:
             options=self.options.to_dict(),
             corpus=self.corpus,
             synthetic=self.synthetic,
-            sources=[self.sources[position] for position in whole],
+            sources=[self.sources[position] for position in figures],
+            same_takes=[[take.key for take in takes] for takes in same_takes],
         )
         # From here on the old summary does not hold; the staged clips survive a kill.
         (self.data_dir / SUMMARY_NAME).unlink(missing_ok=True)
         if place.exists():
             place.rename(old)
         (new / "clips").rename(place)
+        summary = self._summary(labels, list(figures.values()), rejects)
+        notes = same_take_notes(same_takes) + unlike_published(self.scan.facts, summary)
+        return dataclasses.replace(summary, notes=[*summary.notes, *notes])
+
+    def _summary(
+        self, labels: list[Labels], figures: list[ClipFigures], rejects: list[Reject]
+    ) -> Summary:
         counts = Counter(label.emotion for label in labels)
         frames = sum(clip.frames for clip in figures)
         seconds = [clip.seconds for clip in figures]
-        summary = Summary(
+        return Summary(
             corpus=self.corpus,
             source=str(self.source.absolute()),
             options=self.options.to_dict(),
-            clips=len(whole),
+            clips=len(figures),
             subjects=len({label.subject for label in labels}),
             emotions={name: counts[name] for name in self.scan.emotions},
             rejected=len(rejects),
@@ -290,8 +319,6 @@ class _Preparation:
             },
             fingerprint=self.fingerprint,
         )
-        warnings = unlike_published(self.scan.facts, summary)
-        return dataclasses.replace(summary, notes=[*summary.notes, *warnings])
 
     def _write_rejects(self, rejects: list[Reject]) -> None:
         text = io.StringIO()

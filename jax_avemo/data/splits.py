@@ -1,4 +1,4 @@
-"""Which subjects, and which clips, are in which split.
+"""Splits by subject: training, validation, test, and the probes' clips.
 
 Every choice is by the SHA-256 of the seed and a name, never by Python's hash, a random generator
 or the order of files, so that a split is the same on every machine and Python version.
@@ -6,10 +6,11 @@ or the order of files, so that a split is the same on every machine and Python v
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from jax_avemo.data.same_takes import without_copies
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Labels
 
@@ -106,6 +107,7 @@ def split_clips(
     validation_subjects: int,
     seed: int,
     probe_share: float = 0.15,
+    same_takes: Sequence[Sequence[str]] = (),
 ) -> Split:
     """The split of fold `fold` (0 to folds - 1) under a protocol of `PROTOCOLS`.
 
@@ -126,27 +128,18 @@ def split_clips(
 
     `probe_share` of every training subject's clips become `probe` (see `hold_out_probes`).
 
+    `same_takes` are groups of keys of equal content. The first of each is dealt; the others go
+    where it went, or if they name another subject or sentence, nowhere.
+
     Raises:
         UserError: unknown protocol, fold out of range, too few subjects, a clip without a subject,
             two clips with one key, or a share outside [0, 0.5].
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    if folds < 2:
-        raise UserError(f"{folds} folds: at least 2 are needed, one to test and one to train")
-    if not 0 <= fold < folds:
-        raise UserError(f"fold {fold} does not exist; choose 0 to {folds - 1} of {folds} folds")
-    if not 0.0 <= probe_share <= 0.5:
-        raise UserError(f"probe share {probe_share} must be between 0 and 0.5")
-    if validation_subjects < 1:
-        raise UserError(
-            f"{validation_subjects} validation subjects: the model is selected on them, give 1"
-        )
-    repeated = [key for key, count in Counter(clip.key for clip in labels).items() if count > 1]
-    if repeated:
-        raise UserError(f"{len(repeated)} clip keys occur twice, such as {min(repeated)}")
+    _check_arguments(labels, folds, fold, validation_subjects, probe_share)
     chosen = PROTOCOLS[protocol]
-    ordered = sorted(labels, key=lambda clip: clip.key)
+    ordered, copies = without_copies(labels, same_takes)
     dealt = chosen.deal(ordered, folds, fold, validation_subjects, seed)
     probe = hold_out_probes(dealt.train, share=probe_share, seed=seed)
     contents = [
@@ -161,10 +154,10 @@ def split_clips(
         fold=fold,
         seed=seed,
         subject_independent=chosen.subject_independent,
-        train=tuple(clip.key for clip in dealt.train if clip.key not in probe),
-        probe=tuple(sorted(probe)),
-        validation=_keys(dealt.validation),
-        test=_keys(dealt.test),
+        train=_with_copies({clip.key for clip in dealt.train} - probe, copies),
+        probe=_with_copies(probe, copies),
+        validation=_with_copies({clip.key for clip in dealt.validation}, copies),
+        test=_with_copies({clip.key for clip in dealt.test}, copies),
         train_subjects=_subjects(dealt.train),
         validation_subjects=_subjects(dealt.validation),
         test_subjects=_subjects(dealt.test),
@@ -172,6 +165,24 @@ def split_clips(
         validation_contents=contents[1],
         test_contents=contents[2],
     )
+
+
+def _check_arguments(
+    labels: Sequence[Labels], folds: int, fold: int, validation_subjects: int, probe_share: float
+) -> None:
+    if folds < 2:
+        raise UserError(f"{folds} folds: at least 2 are needed, one to test and one to train")
+    if not 0 <= fold < folds:
+        raise UserError(f"fold {fold} does not exist; choose 0 to {folds - 1} of {folds} folds")
+    if not 0.0 <= probe_share <= 0.5:
+        raise UserError(f"probe share {probe_share} must be between 0 and 0.5")
+    if validation_subjects < 1:
+        raise UserError(
+            f"{validation_subjects} validation subjects: the model is selected on them, give 1"
+        )
+    repeated = [key for key, count in Counter(clip.key for clip in labels).items() if count > 1]
+    if repeated:
+        raise UserError(f"{len(repeated)} clip keys occur twice, such as {min(repeated)}")
 
 
 def hold_out_probes(labels: Sequence[Labels], *, share: float, seed: int) -> set[str]:
@@ -376,8 +387,8 @@ def _order(*parts: str | int) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
 
 
-def _keys(labels: Sequence[Labels]) -> tuple[str, ...]:
-    return tuple(sorted(clip.key for clip in labels))
+def _with_copies(keys: Iterable[str], copies: Mapping[str, list[str]]) -> tuple[str, ...]:
+    return tuple(sorted(other for key in keys for other in (key, *copies.get(key, ()))))
 
 
 def _subjects(labels: Sequence[Labels]) -> tuple[str, ...]:

@@ -44,9 +44,9 @@ def take(tmp_path_factory) -> Path:
 def source(tmp_path_factory, take) -> Path:
     """Four takes, a text file, and a film of nobody."""
     folder = tmp_path_factory.mktemp("source")
-    for name in GOOD:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(take, folder / name)
+    for index, name in enumerate(GOOD):
+        voice = tone(0.8, 300 + 100 * index, rate=16_000)
+        write_media(folder / name, face_takes(8), sound=voice, rate=16_000)
     (folder / TEXT).write_text("no film")
     write_media(folder / BLANK, [np.full((64, 64, 3), 90, np.uint8)] * 5, sound=tone(0.5))
     shutil.copy(take, folder / "Actor_01/02-01-03-01-01-01-01.mp4")

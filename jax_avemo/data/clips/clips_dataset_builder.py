@@ -95,11 +95,13 @@ def write_clips(
     sources: Sequence[str],
     corpus: str = "",
     synthetic: bool = False,
+    same_takes: Sequence[Sequence[str]] = (),
 ) -> None:
     """Write a data set into the empty `folder`; `clips` come in the order of `labels`.
 
     `corpus` is the reader's name, `synthetic` says that the demo made the media, `sources` are the
-    fingerprints of the files that the clips were made from. Raises ValueError when two keys are
+    fingerprints of the files that the clips were made from, `same_takes` are groups of keys whose
+    clips have the same content. Raises ValueError when two keys are
     equal: TFDS would say so in a misleading way.
     """
     keys = [label.key for label in labels]
@@ -116,6 +118,7 @@ def write_clips(
         "fingerprint": _fingerprint(labels, options),
         "corpus": corpus,
         "synthetic": synthetic,
+        "same_takes": [list(keys) for keys in same_takes],
         "clips": [
             {**dataclasses.asdict(label), "source": source}
             for label, source in zip(labels, sources, strict=True)
@@ -158,6 +161,10 @@ class ClipSource(Sequence[Clip]):
             """The reader's name; "" in data sets of version 0.1."""
             self.synthetic: bool = index.get("synthetic", False)
             """Whether the demo made the media, whatever corpus they were read as."""
+            self.same_takes: tuple[tuple[str, ...], ...] = tuple(
+                tuple(keys) for keys in index.get("same_takes", ())
+            )
+            """Keys whose clips have the same content, group by group: never in two splits."""
             builder = tfds.builder_from_directory(str(self.folder / str(Builder.VERSION)))
             self._records = builder.as_data_source(split=_SPLIT)
             count = len(self._records)

@@ -66,13 +66,12 @@ def test_other_tables_and_names_are_said(tmp_path):
 
 def test_flash_films_become_clips(tmp_path, media):
     source = tmp_path / "source"
-    film = media["crema_d.flv"]
     lay(
         source,
         {
             "VideoDemographics.csv": DEMOGRAPHICS,
-            "VideoFlash/1001_DFA_ANG_XX.flv": film,
-            "VideoFlash/1002_IEO_SAD_HI.flv": film,
+            "VideoFlash/1001_DFA_ANG_XX.flv": media["crema_d.flv", 1],
+            "VideoFlash/1002_IEO_SAD_HI.flv": media["crema_d.flv", 2],
             "AudioWAV/1002_IEO_SAD_HI.wav": media["ravdess.wav"],
         },
     )

@@ -139,7 +139,6 @@ def test_no_take_is_one_clear_error(tmp_path):
 
 
 def test_the_zip_becomes_clips_without_subject_6(tmp_path, media):
-    film = media["enterface.avi"]
     names = [
         original_name(2, "anger", 1),
         original_name(3, "happiness", 1),
@@ -149,7 +148,8 @@ def test_the_zip_becomes_clips_without_subject_6(tmp_path, media):
     ]
     zipped = pack(
         tmp_path / "project2_database.zip",
-        dict.fromkeys(names, film) | {f"{ROOT}/subject 2/Thumbs.db": b"db"},
+        {name: media["enterface.avi", index] for index, name in enumerate(names)}
+        | {f"{ROOT}/subject 2/Thumbs.db": b"db"},
     )
     summary = prepare("enterface05", zipped, tmp_path / "clips", OPTIONS, workers=1)
     assert (summary.clips, summary.subjects, summary.rejected) == (4, 4, 0)

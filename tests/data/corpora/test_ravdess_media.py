@@ -125,7 +125,7 @@ def test_sound_alone_is_all_that_is_kept_for_the_ear(tmp_path, media):
     source = tmp_path / "in"
     pack(
         source / "Audio_Speech_Actors_01-24.zip",
-        {f"Actor_0{a}/03-01-03-01-01-01-0{a}.wav": media["ravdess.wav"] for a in (1, 2)},
+        {f"Actor_0{a}/03-01-03-01-01-01-0{a}.wav": media["ravdess.wav", a] for a in (1, 2)},
     )
     with pytest.raises(UserError, match="2 takes have audio alone"):
         prepare("ravdess", source, tmp_path / "clips", OPTIONS)
@@ -141,8 +141,8 @@ def test_sound_alone_is_all_that_is_kept_for_the_ear(tmp_path, media):
 
 
 def test_picture_alone_is_all_that_is_kept_for_the_eye(tmp_path, media):
-    names = {"01-01-05-01-01-01-01.mp4": "ravdess.mp4", "02-01-03-01-01-01-02.mp4": "silent.mp4"}
-    lay(tmp_path / "in", {name: media[like] for name, like in names.items()})
+    names = {"01-01-05-01-01-01-01.mp4": "ravdess.mp4", "02-01-03-01-01-01-02.mp4": "crema_d.flv"}
+    lay(tmp_path / "in", {name: media[like, 1] for name, like in names.items()})
     options = ClipOptions(32, 5, 10, need_audio=False)
     prepare("ravdess", tmp_path / "in", tmp_path / "clips", options, workers=1)
     assert [(len(c.frames), c.audio.size) for c in read_clips(tmp_path / "clips")] == [(5, 0)] * 2

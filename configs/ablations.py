@@ -1,4 +1,4 @@
-"""What each part of the method buys: the headline experiment with at most five fields changed.
+"""Ablations: the headline experiment with a few fields changed.
 
     python -m jax_avemo.main --config=configs/ablations.py:NAME[,SIZE]
 

@@ -1,4 +1,4 @@
-"""Peers' networks, with the front ends, the clips and the schedule of the headline experiment.
+"""Baseline fusions of other papers, on the networks, clips and schedule of the headline experiment.
 
     python -m jax_avemo.main --config=configs/baselines.py:NAME[,SIZE]
 

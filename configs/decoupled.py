@@ -1,4 +1,4 @@
-"""The headline experiment: the decoupled network, from nothing to an honest table.
+"""The headline experiment: the decoupled network on the synthetic corpus.
 
     python -m jax_avemo.main --config=configs/decoupled.py[:SIZE]
 

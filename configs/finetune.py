@@ -1,4 +1,4 @@
-"""Start from what is known already: weights trained on ImageNet, or another run's network.
+"""Fine-tuning: from ImageNet weights of the face network, or from another run.
 
     python -m jax_avemo.main --config=configs/finetune.py --config.init.weights_file=FILE
     python -m jax_avemo.main --config=configs/finetune.py:run[,SIZE] --config.init.run=RUN

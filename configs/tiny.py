@@ -1,4 +1,4 @@
-"""The smallest run that touches every part: seconds, for tests and for trying a change.
+"""The smallest run that touches every part, in seconds: for tests.
 
     python -m jax_avemo.main --config=configs/tiny.py
 

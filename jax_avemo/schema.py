@@ -1,4 +1,4 @@
-"""What a recording, a clip and a batch are, and which emotions the corpora know."""
+"""Types of recordings, clips and batches, and the emotions of the corpora."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a training clip is varied; every change is equal over a clip's frames."""
+"""Augmentation of a training clip; a change of the video is equal in all frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

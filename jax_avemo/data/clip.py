@@ -1,4 +1,4 @@
-"""The one way from a file to a clip, for training and for prediction alike."""
+"""Clips from media files: one path for training and prediction."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""From stored clips to batches: which frames, in what order, for which host, from which step.
+"""The input pipeline: stored clips to batches, for any host, from any step.
 
 The order depends on (seed, step) alone: `training_batches(start_step=n)` goes on exactly where a
 run that was stopped after n steps would have gone, whatever the number of threads or hosts.

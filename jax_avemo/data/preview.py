@@ -1,4 +1,4 @@
-"""Contact sheets, one a subject: a person sees in a minute whether the face crops are right."""
+"""Contact sheets of face crops, one a subject."""
 
 import re
 from collections import defaultdict

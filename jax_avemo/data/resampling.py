@@ -1,4 +1,4 @@
-"""How often every training clip is drawn, so that nothing can be learned from who shows what."""
+"""Resampling of training clips, so that emotion and subject are independent."""
 
 from collections import Counter
 from collections.abc import Sequence

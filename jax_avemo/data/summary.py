@@ -1,4 +1,4 @@
-"""What is recorded of a prepared data set, so that it can be checked against the corpus's paper."""
+"""Statistics of a prepared data set, beside those of the corpus's paper."""
 
 import dataclasses
 import json

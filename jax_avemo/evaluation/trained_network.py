@@ -1,4 +1,4 @@
-"""How a trained network is found again: the best checkpoint of a run directory."""
+"""The best checkpoint of a run directory, as a network."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How pictures and sound become a file: H.264 and AAC in mp4, whole or not at all."""
+"""Encoding of video and audio: H.264 and AAC in mp4, whole or not at all."""
 
 from fractions import Fraction
 from pathlib import Path

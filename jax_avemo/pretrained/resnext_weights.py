@@ -1,4 +1,4 @@
-"""Which foreign tensor is which of our parameters: torchvision's and timm's ResNeXt by name."""
+"""Import of ResNeXt weights by the names of torchvision and timm."""
 
 import re
 from collections.abc import Mapping

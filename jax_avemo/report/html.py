@@ -1,4 +1,4 @@
-"""How a report is written down: escaped text, tables and pictures, in one file on its own.
+"""HTML of a report: escaped text, tables and pictures, in one file.
 
 The page forbids itself every request (Content-Security-Policy), has no script, and follows the
 reader's light or dark setting.

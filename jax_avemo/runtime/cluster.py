@@ -1,4 +1,4 @@
-"""Whether this process is one of several, and how they find each other; told without JAX."""
+"""Detection of a cluster (flags, SLURM, Kubernetes, Cloud TPU), without JAX."""
 
 import argparse
 import importlib.util

@@ -1,4 +1,4 @@
-"""Which devices work together, and how batches and states are laid over them."""
+"""The device mesh, and how batches and states are laid over it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this": one line, without a traceback."""
+"""The exception for a user's mistake: one line, without a traceback."""
 
 
 class UserError(Exception):

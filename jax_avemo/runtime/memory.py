@@ -1,4 +1,4 @@
-"""That memory stays with a process that computes on a CPU: for the next step, not the system."""
+"""Freed memory that stays with a process that computes on a CPU."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""How the demo corpus is written: file names, seeds, processes, and when it is whole."""
+"""The synthetic corpus on disk: file names, seeds, processes, completeness."""
 
 import functools
 import importlib.util

@@ -1,4 +1,4 @@
-"""How a face is drawn: face units, pose, gaze and light to one picture."""
+"""Rendering of a face from face units, pose, gaze and light."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What the head is made of: the CC0 mesh, its parts, its face units and its identity shapes."""
+"""The CC0 head: mesh, parts, face units and identity shapes."""
 
 import functools
 import importlib.resources

@@ -1,4 +1,4 @@
-"""Which face units a spoken sound asks of the mouth, and when."""
+"""Lip movements: the face units of each phoneme, and when."""
 
 import numpy as np
 from jaxtyping import Float

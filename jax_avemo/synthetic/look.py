@@ -1,4 +1,4 @@
-"""Who looks how: an actor's bones, skin, hair, eyes and clothes, as mesh and texture."""
+"""Appearance of an actor: bones, skin, hair, eyes and clothes, as mesh and texture."""
 
 from dataclasses import dataclass
 

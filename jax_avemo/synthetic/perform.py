@@ -1,4 +1,4 @@
-"""How a take is acted out: its parameters and an actor become frames and sound."""
+"""Performance of a take: parameters and an actor to frames and audio."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Who acts what how often: the balanced grid, and the confound of emotion with actor."""
+"""Plan of the takes: the balanced grid, and the confound of emotion with actor."""
 
 from dataclasses import dataclass
 

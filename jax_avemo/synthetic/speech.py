@@ -1,4 +1,4 @@
-"""How a sentence becomes plain speech: espeak-ng through ctypes, with phoneme times."""
+"""Plain speech by espeak-ng through ctypes, with phoneme times."""
 
 import _ctypes
 import ctypes

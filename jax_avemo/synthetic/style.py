@@ -1,4 +1,4 @@
-"""Who acts how: what an emotion does to face and voice, and how habits change that."""
+"""Acting styles: the effect of an emotion on face and voice, and each actor's habits."""
 
 from dataclasses import dataclass
 

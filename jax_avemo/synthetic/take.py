@@ -1,4 +1,4 @@
-"""What one take is like: intensity, prosody, expression, camera, light and noise."""
+"""Parameters of one take: intensity, prosody, expression, camera, light and noise."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

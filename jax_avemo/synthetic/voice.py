@@ -1,4 +1,4 @@
-"""How plain speech gets an actor's voice and an emotion's prosody, by WORLD."""
+"""Voice conversion by WORLD: an actor's voice and an emotion's prosody."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How large an exported run is and how long it takes: the table in docs/guides/export.md.
+"""Benchmark of exported runs: size and time; the table of docs/guides/export.md.
 
     python scripts/benchmarks/export.py RUN
 

@@ -1,4 +1,4 @@
-"""How fast the network is beside PyTorch: same shapes, same machine, same call.
+"""Benchmark of the network against PyTorch: same shapes, same machine, same call.
 
     python scripts/benchmarks/model.py                          # every part at the size `cpu`
     python scripts/benchmarks/model.py --rows 'model-*@112'     # whole step and inference, 112 px

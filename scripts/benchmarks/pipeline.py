@@ -1,4 +1,4 @@
-"""How fast stored clips become batches, and how long training waits for them.
+"""Benchmark of the input pipeline, and of the time that training waits for it.
 
     python scripts/benchmarks/pipeline.py                     # noise clips of size `cpu`, made here
     python scripts/benchmarks/pipeline.py --clips FOLDER      # prepared ones (avemo prepare)

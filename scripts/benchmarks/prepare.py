@@ -1,4 +1,4 @@
-"""What preparing clips costs: milliseconds a stage, the ratio to decoding alone, memory, workers.
+"""Benchmark of preparation: CPU milliseconds a stage, ratio to decoding, memory, workers.
 
     python scripts/benchmarks/prepare.py                   # 720p clips like RAVDESS's, made here
     python scripts/benchmarks/prepare.py --source FOLDER   # your own RAVDESS tree

@@ -1,4 +1,4 @@
-"""How long a user waits before something happens: help, and the first step of a training.
+"""Benchmark of start-up: help, and the first step of a training.
 
     python scripts/benchmarks/startup.py                 # size `cpu`, 3 second runs
     python scripts/benchmarks/startup.py --size bench --repeats 5

@@ -1,4 +1,4 @@
-"""The evidence, table by table, each by a command that can be killed.
+"""The tables of evidence, one command each, resumable.
 
 python scripts/experiments/evidence.py NAME
 

@@ -1,4 +1,4 @@
-"""How hard the demo corpus is: linear models, an oracle, faces found and prosody.
+"""Difficulty of the synthetic corpus: linear models, an oracle, faces found, prosody.
 
     python scripts/experiments/exam_demo.py ...
 

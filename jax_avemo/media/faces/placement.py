@@ -1,4 +1,4 @@
-"""Where a face lies in a picture, and which part of the picture is kept for it."""
+"""Placement of a face in a picture, and the region that is kept for it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which of several faces speaks: the one whose mouth moves with the audio."""
+"""Active speaker detection: the face whose mouth moves with the audio."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

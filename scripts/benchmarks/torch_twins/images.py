@@ -1,4 +1,4 @@
-"""ResNeXt with coordinate attention in PyTorch, and how Flax weights come into any twin."""
+"""PyTorch twin of the face network, and Flax weights for any twin."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The rows of the whole network: the product's training step and inference, and PyTorch's."""
+"""Benchmark rows of the whole network: training step and prediction, and PyTorch's."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Which rows the comparison has, and those of single parts: one Flax module and its twin."""
+"""Benchmark rows of single parts: a Flax module and its PyTorch twin."""
 
 import functools
 from collections.abc import Callable

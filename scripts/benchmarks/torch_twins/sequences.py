@@ -1,4 +1,4 @@
-"""The sequence parts in PyTorch: audio network, attention, dual-sequence LSTM."""
+"""PyTorch twins of the audio network, attention and the dual-sequence LSTM."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the rows of the comparison share: sizes, weights, devices, and what a row is."""
+"""Shared settings of the benchmark rows: sizes, weights, devices."""
 
 import contextlib
 import math

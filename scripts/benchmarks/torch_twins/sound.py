@@ -1,4 +1,4 @@
-"""What the network hears, in PyTorch: log-mel bands, prosody and functionals of whole sounds.
+"""PyTorch twins of log-mel bands, prosody and functionals.
 
 The twins of `jax_avemo.models.{spectral,prosody,functionals}` for sounds that fill the input:
 spectrum and pitch are computed once for both uses, as XLA does.

@@ -1,4 +1,4 @@
-"""The whole network in PyTorch, and a training step of it as its user would write one."""
+"""PyTorch twin of the whole network, and of its training step."""
 
 import math
 from collections.abc import Callable, Mapping

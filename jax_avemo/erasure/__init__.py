@@ -1,1 +1,1 @@
-"""Linear concept erasure."""
+"""Linear concept erasure: fit and layer."""

@@ -1,16 +1,65 @@
-"""The linear map that takes a label out of an embedding, and the head that reads the rest."""
+"""Closed-form fit of linear concept erasure and of the emotion head that follows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 SHRINKAGE = 0.05
-"""How far the covariance that says what is a small change is drawn to a multiple of I."""
+"""Weight of the multiple of I in the covariance."""
 PERMUTATIONS = 50
-"""Draws of what chance alone tells."""
-_NEVER = 1e3
-"""Logits by which a class that was never seen is behind."""
+"""Permutations of the labels in the parallel analysis."""
+_ABSENT_CLASS_MARGIN = 1e3
+"""Logits by which a class without clips is below all others."""
+
+
+def fit_erasure(
+    embeddings: Mapping[str, Float[np.ndarray, "N D"]],
+    emotions: Int[np.ndarray, " N"],
+    subjects: Int[np.ndarray, " N"],
+    num_emotions: int,
+    trained_head: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays of both erasure layers, and the emotion head of what is left of z_e.
+
+    The trained head learned on z_e before erasure. The head that replaces it is the linear
+    discriminant of erased z_e, scaled so that its logits have the spread of the trained head's.
+
+    Args:
+      embeddings: `z_e` and `z_i` of clips, before erasure.
+      emotions, subjects: of every clip, known.
+      num_emotions: classes of the head.
+      trained_head: kernel and bias.
+
+    Returns:
+      {layer: {"mean", "projection"}} and {"kernel", "bias"}, as lists (JSON values).
+    """
+    z_e, z_i = (embeddings[name].astype(np.float64) for name in ("z_e", "z_i"))
+    mean, projection = erasing_projection(z_e, subjects, emotions)
+    erased = z_e - (z_e - mean) @ projection.T
+    kernel, bias = discriminant_head(erased, emotions, num_emotions)
+    trained_kernel, trained_bias = (
+        np.asarray(trained_head[name], np.float64) for name in ("kernel", "bias")
+    )
+    trained_spread = _logit_spread(z_e @ trained_kernel + trained_bias, emotions)
+    scale = trained_spread / _logit_spread(erased @ kernel + bias, emotions)
+    mean_of_z_i, projection_of_z_i = erasing_projection(z_i, emotions, subjects)
+    layers = {
+        "identity_erasure": {"mean": mean.tolist(), "projection": projection.tolist()},
+        "emotion_erasure": {
+            "mean": mean_of_z_i.tolist(),
+            "projection": projection_of_z_i.tolist(),
+        },
+    }
+    return layers, {"kernel": (scale * kernel).tolist(), "bias": (scale * bias).tolist()}
+
+
+def _logit_spread(logits: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"]) -> float:
+    """Root mean square of a clip's logits about their mean, over the classes that occur."""
+    logits = logits[:, np.unique(labels)]
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    return float(np.sqrt(np.mean(np.square(centred)))) or 1.0
 
 
 def erasing_projection(
@@ -21,19 +70,19 @@ def erasing_projection(
     shrinkage: float = SHRINKAGE,
     permutations: int = PERMUTATIONS,
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, "D D"]]:
-    """m and P such that z - P (z - m) tells nothing linear of one label beyond another.
+    """m and P such that z - P (z - m) has no linear information on one label beyond another.
 
         X, S = z and onehot(erased), less their means over the rows of each given label
         C = (1 - s) X^T X / N + s tr(X^T X / N) I / D
-        U = left singular vectors of C^-1/2 X^T S (S^T S)^-1/2 that tell more than chance
+        U = left singular vectors of C^-1/2 X^T S (S^T S)^-1/2 above chance
         P = C^1/2 U U^T C^-1/2,    m = mean of z
 
-    The singular values are canonical correlations (Hotelling 1936). A direction tells more than
-    chance where its own exceeds 95 % of the largest ones found with the erased labels dealt anew
-    among the rows of each given label (parallel analysis: Horn, Psychometrika 1965): to erase what
-    is noise costs what else lies there. At most half of the D are taken.
+    The singular values are canonical correlations (Hotelling 1936). A direction is above
+    chance where its own exceeds 95 % of the largest ones found with the erased labels permuted
+    among the rows of each given label (parallel analysis: Horn, Psychometrika 1965): erasing a
+    direction of noise loses whatever else it carries. At most D / 2 directions are erased.
 
-    With `permutations` = 0 every direction goes that tells anything. Then (I - P) X^T S = 0, so
+    With `permutations` = 0 every correlated direction is erased. Then (I - P) X^T S = 0, so
     that a linear probe that knows the given label explains no variance of the erased one in these
     rows, and with s = 0 no other map that does so changes z less, in the sense of C: least-squares
     concept erasure (LEACE; Belrose et al., NeurIPS 2023, arXiv 2306.03819), with the means of each
@@ -63,28 +112,30 @@ def erasing_projection(
         spread, turned = np.linalg.eigh(members.T @ members)
         known = spread > 1e-9 * max(spread[-1], 1e-300)
         scaled = turned[:, known] / np.sqrt(spread[known])
-        left, told, _ = np.linalg.svd(whitened.T @ members @ scaled, full_matrices=False)
-        return left, told / np.sqrt(len(z))
+        left, canonical, _ = np.linalg.svd(whitened.T @ members @ scaled, full_matrices=False)
+        return left, canonical / np.sqrt(len(z))
 
-    directions, told = correlations(erased)
-    by_chance = 1e-9
-    if permutations and len(told):
+    directions, canonical = correlations(erased)
+    chance = 1e-9
+    if permutations and len(canonical):
         rng = np.random.default_rng(0)
-        largest = [correlations(_dealt_anew(erased, given, rng))[1][0] for _ in range(permutations)]
-        by_chance = max(by_chance, float(np.quantile(largest, 0.95)))
-    many = min(int(np.sum(told > by_chance)), width // 2)
-    taken = directions[:, :many]
-    return mean, (axes * root) @ axes.T @ taken @ taken.T @ (axes / root) @ axes.T
+        largest = [
+            correlations(_permuted_within(erased, given, rng))[1][0] for _ in range(permutations)
+        ]
+        chance = max(chance, float(np.quantile(largest, 0.95)))
+    rank = min(int(np.sum(canonical > chance)), width // 2)
+    basis = directions[:, :rank]
+    return mean, (axes * root) @ axes.T @ basis @ basis.T @ (axes / root) @ axes.T
 
 
-def _dealt_anew(
+def _permuted_within(
     labels: Shaped[np.ndarray, " N"], given: Shaped[np.ndarray, " N"], rng: np.random.Generator
 ) -> Shaped[np.ndarray, " N"]:
-    dealt = labels.copy()
-    for one in np.unique(given):
-        rows = given == one
-        dealt[rows] = rng.permutation(dealt[rows])
-    return dealt
+    permuted = labels.copy()
+    for value in np.unique(given):
+        rows = given == value
+        permuted[rows] = rng.permutation(permuted[rows])
+    return permuted
 
 
 def discriminant_head(
@@ -110,11 +161,11 @@ def discriminant_head(
     scale = max(np.trace(covariance) / z.shape[1], 1e-12)
     present = np.unique(labels)
     means = np.stack([z[labels == label].mean(axis=0) for label in present])
-    reading = np.linalg.solve(covariance + ridge * scale * np.eye(z.shape[1]), means.T)
-    bias = -0.5 * np.sum(means.T * reading, axis=0)
+    weights = np.linalg.solve(covariance + ridge * scale * np.eye(z.shape[1]), means.T)
+    bias = -0.5 * np.sum(means.T * weights, axis=0)
     kernel = np.zeros((z.shape[1], classes))
-    biases = np.full(classes, (bias - bias.mean()).min() - _NEVER)
-    kernel[:, present] = reading - reading.mean(axis=1, keepdims=True)
+    biases = np.full(classes, (bias - bias.mean()).min() - _ABSENT_CLASS_MARGIN)
+    kernel[:, present] = weights - weights.mean(axis=1, keepdims=True)
     biases[present] = bias - bias.mean()
     return kernel, biases
 

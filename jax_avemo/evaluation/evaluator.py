@@ -47,7 +47,7 @@ from jax_avemo.runtime.progress import Progress
 from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoints, train_loop
-from jax_avemo.training.erase import Embed
+from jax_avemo.training.train_state import Embed
 from jax_avemo.training.train_step import make_evaluation_step
 
 

@@ -17,7 +17,7 @@ from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.runtime.devices import data_mesh, replicated
 from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Labels
-from jax_avemo.training.train_state import example_batch, network_init
+from jax_avemo.training.train_state import example_batch
 
 EMBEDDINGS = ("z", "z_e", "z_i")
 TARGETS = ("identity", "emotion")
@@ -99,7 +99,8 @@ def initial_variables(trained: Trained) -> Any:
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _initialisation(model: AVEmo) -> Callable[..., Any]:
     # Where a trained network's variables are.
-    return jax.jit(network_init(model), out_shardings=replicated(data_mesh()))
+    initialise = functools.partial(model.init, train=False)
+    return jax.jit(initialise, out_shardings=replicated(data_mesh()))
 
 
 def attack_by_cosine(

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jax_avemo.erasure.layer import LinearErasure
 from jax_avemo.models.front_ends import FrontEnds, Sequence
 from jax_avemo.models.fusion.alignment import align, step_times
 from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, BASELINE_FUSIONS, averaged_logits
-from jax_avemo.models.heads import Adversary, LinearErasure, TaskEncoder, gradient_reversal
+from jax_avemo.models.heads import Adversary, TaskEncoder, gradient_reversal
 from jax_avemo.models.layers.attention import AttentivePooling, StepAttention, masked_mean
 from jax_avemo.models.lstm.dual_lstm import DualLSTM
 from jax_avemo.models.lstm.sequence_lstm import ConcatenatedLSTM, SequenceLSTM

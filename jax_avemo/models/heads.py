@@ -87,22 +87,3 @@ class Adversary(nn.Module):
             z = jnp.concatenate([z, y, outer.reshape(*z.shape[:1], -1)], axis=-1)
         z = nn.relu(nn.Dense(self.hidden, name="hidden")(z))
         return nn.Dense(self.classes, name="output")(z)
-
-
-class LinearErasure(nn.Module):
-    """z - P (z - m), with P and m held constant: what `objectives.erasure` found is taken out.
-
-    Both stand in the collection `batch_stats` and are zeros, which change nothing, until training
-    puts what it found there (`training.erase`).
-    """
-
-    @nn.compact
-    def __call__(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
-        """The embedding less what P reads from it."""
-        width = z.shape[-1]
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (width,), jnp.float32)
-        projection = self.variable(
-            "batch_stats", "projection", jnp.zeros, (width, width), jnp.float32
-        )
-        erased = (z.astype(jnp.float32) - mean.value[None]) @ projection.value.T
-        return z - erased.astype(z.dtype)

@@ -1,11 +1,11 @@
-"""How the losses of several tasks are weighed against each other while they are learned.
+"""Loss balancing: the weights of the tasks, emotion and identity, during training.
 
-Only real tasks (emotion, identity) belong here. An adversary that is being beaten has a rising
-loss and would run away with the weight, so coupling terms keep scheduled constants elsewhere.
+Adversaries are no tasks: the loss of a beaten adversary rises, and its weight would grow without
+bound. The other losses keep the weights of the config.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -24,14 +24,14 @@ _WEIGHT_LIMIT = 100.0
 class Balancer(NamedTuple):
     """A pair of pure functions.
 
-    `init(tasks) -> state`. `combine(state, losses, gradients) -> (weights, new_state)`, where
+    `init() -> state`. `combine(state, losses, gradients) -> (weights, new_state)`, where
     `losses[task]` is the unweighted loss of this step and `gradients[task]` is dL_task/dW at W, the
     kernel of the last layer that produces z (only its Frobenius norm is used). The weights are
     those *before* this step's update (Chen 2018, algorithm 1), are constants to differentiation,
-    and have one entry for each of `tasks`; other entries of `losses` are ignored.
+    and have one entry for each task; other entries of `losses` are ignored.
     """
 
-    init: Callable[[tuple[str, ...]], State]
+    init: Callable[[], State]
     combine: Callable[[State, Scalars, dict[str, Array]], tuple[Scalars, State]]
 
 
@@ -56,7 +56,7 @@ def gradnorm(
         learning_rate: of Adam on a, so about the relative change of a weight a step.
 
     Raises:
-        ValueError: an initial loss is not above 0, or `init` is given other tasks.
+        ValueError: an initial loss is not above 0.
     """
     for task, loss in initial_losses.items():
         if not loss > 0.0:
@@ -65,10 +65,9 @@ def gradnorm(
             )
     optimizer = optax.adam(learning_rate)
 
-    def init(tasks: tuple[str, ...]) -> State:
-        _check_tasks(tasks, initial_losses, "initial_losses")
-        log_weights = {task: jnp.zeros((), jnp.float32) for task in tasks}
-        return {"log_weights": log_weights, "optimizer": optimizer.init(log_weights)}
+    def init() -> State:
+        log_weights = {task: jnp.zeros((), jnp.float32) for task in initial_losses}
+        return {"log_weights": log_weights, "opt_state": optimizer.init(log_weights)}
 
     def combine(
         state: State, losses: Scalars, gradients: dict[str, Array]
@@ -90,13 +89,13 @@ def gradnorm(
                 distances.append(jnp.abs(norm - target))
             return sum(distances, start=jnp.zeros((), jnp.float32))
 
-        slope = jax.grad(gradient_loss)(log_weights)
-        updates, optimizer_state = optimizer.update(slope, state["optimizer"], log_weights)
+        gradient = jax.grad(gradient_loss)(log_weights)
+        updates, opt_state = optimizer.update(gradient, state["opt_state"], log_weights)
         moved = {task: log_weights[task] + updates[task] for task in log_weights}
         excess = jax.nn.logsumexp(jnp.stack(list(moved.values()))) - math.log(len(moved))
         new_state = {
             "log_weights": {task: value - excess for task, value in moved.items()},
-            "optimizer": optimizer_state,
+            "opt_state": opt_state,
         }
         return _exponentials(log_weights, 1.0), new_state
 
@@ -104,15 +103,10 @@ def gradnorm(
 
 
 def fixed(weights: dict[str, float]) -> Balancer:
-    """The same weight for a task all through training.
+    """Constant weights, by task."""
 
-    Raises:
-        ValueError: `init` is given other tasks than `weights` has.
-    """
-
-    def init(tasks: tuple[str, ...]) -> State:
-        _check_tasks(tasks, weights, "weights")
-        return {"weights": {task: jnp.asarray(weights[task], jnp.float32) for task in tasks}}
+    def init() -> State:
+        return {"weights": {task: jnp.float32(weight) for task, weight in weights.items()}}
 
     def combine(
         state: State, losses: Scalars, gradients: dict[str, Array]
@@ -123,23 +117,24 @@ def fixed(weights: dict[str, float]) -> Balancer:
     return Balancer(init, combine)
 
 
-def uncertainty(*, learning_rate: float = 0.01) -> Balancer:
-    """A task's weight is the inverse of its learned noise variance.
+def uncertainty(tasks: Iterable[str], *, learning_rate: float = 0.01) -> Balancer:
+    """The weight of a task is the inverse of its learned noise variance.
 
         minimise over s:  sum_i exp(-s_i) L_i + s_i,   w_i = exp(-s_i),   s_i = log sigma_i^2
 
     Kendall, Gal, Cipolla, Multi-Task Learning Using Uncertainty, CVPR 2018, section 3.2. Its
     minimum in s is w_i = 1 / L_i. (The paper's classification form has s_i / 2, which doubles every
-    weight alike: a learning rate, not a balance.) The slope in s is 1 - exp(-s_i) L_i, so s is
+    weight alike: a learning rate, not a balance.) The gradient in s is 1 - exp(-s_i) L_i, so s is
     updated here by its own Adam rather than inside the network's loss. Weights are kept within
     [1/100, 100]: a loss that reaches 0 would otherwise earn an infinite one.
     """
     optimizer = optax.adam(learning_rate)
     limit = math.log(_WEIGHT_LIMIT)
+    tasks = tuple(tasks)
 
-    def init(tasks: tuple[str, ...]) -> State:
+    def init() -> State:
         log_variances = {task: jnp.zeros((), jnp.float32) for task in tasks}
-        return {"log_variances": log_variances, "optimizer": optimizer.init(log_variances)}
+        return {"log_variances": log_variances, "opt_state": optimizer.init(log_variances)}
 
     def combine(
         state: State, losses: Scalars, gradients: dict[str, Array]
@@ -147,30 +142,47 @@ def uncertainty(*, learning_rate: float = 0.01) -> Balancer:
         del gradients
         log_variances = state["log_variances"]
         weights = _exponentials(log_variances, -1.0)
-        slope = {
+        gradient = {
             task: 1.0 - weights[task] * jax.lax.stop_gradient(losses[task])
             for task in log_variances
         }
-        updates, optimizer_state = optimizer.update(slope, state["optimizer"], log_variances)
+        updates, opt_state = optimizer.update(gradient, state["opt_state"], log_variances)
         moved = {
             task: jnp.clip(log_variances[task] + updates[task], -limit, limit)
             for task in log_variances
         }
-        return weights, {"log_variances": moved, "optimizer": optimizer_state}
+        return weights, {"log_variances": moved, "opt_state": opt_state}
 
     return Balancer(init, combine)
 
 
-BALANCERS: dict[str, Callable[..., Balancer]] = {
-    "gradnorm": gradnorm,
-    "fixed": fixed,
-    "uncertainty": uncertainty,
+BALANCERS: dict[str, Callable[[Any, Mapping[str, int]], Balancer]] = {
+    "gradnorm": lambda objective, num_classes: gradnorm(
+        {task: math.log(classes) for task, classes in num_classes.items()},
+        alpha=objective.gradnorm_alpha,
+        learning_rate=objective.loss_balancing_learning_rate,
+    ),
+    "fixed": lambda objective, num_classes: fixed(
+        {"emotion": 1.0, "identity": objective.identity_weight}
+    ),
+    "uncertainty": lambda objective, num_classes: uncertainty(
+        num_classes, learning_rate=objective.loss_balancing_learning_rate
+    ),
 }
+"""By the name in `objective.loss_balancing`: (section `objective` of a config, number of classes of
+each task) -> balancer."""
 
 
-def _check_tasks(tasks: tuple[str, ...], given: dict[str, float], name: str) -> None:
-    if set(tasks) != set(given):
-        raise ValueError(f"{name} has {sorted(given)}, the tasks are {sorted(tasks)}")
+def build_balancer(objective: Any, num_classes: Mapping[str, int]) -> Balancer:
+    """The balancer that `objective` names; a single task has weight 1.
+
+    Args:
+        objective: the section of a config.
+        num_classes: by task, "emotion" and, if the network has it, "identity".
+    """
+    if len(num_classes) == 1:
+        return fixed(dict.fromkeys(num_classes, 1.0))
+    return BALANCERS[objective.loss_balancing](objective, num_classes)
 
 
 def _exponentials(logarithms: Scalars, sign: float) -> Scalars:

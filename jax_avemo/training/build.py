@@ -1,9 +1,7 @@
-"""The network, its objective and its inputs, as a config describes them."""
+"""The network and its inputs, as a config describes them, and the variants of its fields."""
 
 import difflib
-import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,9 +14,8 @@ from jax_avemo.models.audio.spectral import FEATURES
 from jax_avemo.models.avemo import ADVERSARIES, FUSIONS, AVEmo
 from jax_avemo.models.front_ends import MODALITIES
 from jax_avemo.models.video.pixels import CHANNELS
-from jax_avemo.objectives.loss_balancing import BALANCERS, Balancer
+from jax_avemo.objectives.loss_balancing import BALANCERS
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.training.train_step import EMOTION, IDENTITY, Objective
 
 CHOICES: dict[str, Collection[Any]] = {
     "data.corpus": READERS,
@@ -31,15 +28,6 @@ CHOICES: dict[str, Collection[Any]] = {
     "objective.loss_balancing": BALANCERS,
 }
 """The variants of a field, from where they are implemented."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a run is, in steps."""
-
-    total_steps: int
-    warmup_steps: int
-    steps_between_evaluations: int
 
 
 def check_choices(config: ConfigDict) -> None:
@@ -67,53 +55,6 @@ def check_choices(config: ConfigDict) -> None:
 def build_model(config: ConfigDict, num_emotions: int, num_subjects: int) -> AVEmo:
     """The network of `config`."""
     return AVEmo(num_emotions=num_emotions, num_subjects=num_subjects, **config.model)
-
-
-def build_schedule(config: ConfigDict, train_clips: int) -> Schedule:
-    """Steps from clips, epochs and batch; at least one step an evaluation."""
-    t = config.train
-    total = max(1, round(t.epochs * train_clips / t.batch_size))
-    return Schedule(
-        total_steps=total,
-        warmup_steps=round(t.warmup_fraction * total),
-        steps_between_evaluations=max(1, math.ceil(total / t.num_evaluations)),
-    )
-
-
-def build_objective(config: ConfigDict, total_steps: int) -> Objective:
-    """What is minimised."""
-    o = config.objective
-    return Objective(
-        label_smoothing=o.label_smoothing,
-        auxiliary=o.auxiliary_weight,
-        adversarial=config.model.decouple and config.model.adversary != "none",
-        reversal=o.reversal_strength,
-        orthogonality=o.orthogonality_weight,
-        hsic=o.hsic_weight,
-        identity=config.model.decouple,
-        identity_share=o.identity_gradient_scale,
-        # With one modality there is none to drop: the clip would have nothing left.
-        modality_dropout=config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0,
-        ema=config.train.ema_decay,
-        total_steps=total_steps,
-    )
-
-
-def build_balancer(config: ConfigDict, num_emotions: int, num_subjects: int) -> Balancer:
-    """How the emotion and identity tasks are weighed; a single task has weight 1."""
-    o = config.objective
-    if not config.model.decouple:
-        return BALANCERS["fixed"](weights={EMOTION: 1.0})
-    settings: dict[str, dict[str, Any]] = {
-        "gradnorm": {
-            "alpha": o.gradnorm_alpha,
-            "learning_rate": o.loss_balancing_learning_rate,
-            "initial_losses": {EMOTION: math.log(num_emotions), IDENTITY: math.log(num_subjects)},
-        },
-        "fixed": {"weights": {EMOTION: 1.0, IDENTITY: o.identity_weight}},
-        "uncertainty": {"learning_rate": o.loss_balancing_learning_rate},
-    }
-    return BALANCERS[o.loss_balancing](**settings[o.loss_balancing])
 
 
 def build_inputs(config: ConfigDict, *, training: bool) -> InputOptions:

@@ -1,5 +1,6 @@
-"""How a batch too large for the memory goes through the network: in parts, one after another."""
+"""Gradient accumulation: a batch goes through the network in parts, one after another."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 Pass = Callable[[Any, Any, PRNGKeyArray], tuple[Any, tuple[Any, Any]]]
-"""(params, rows, key) -> (outputs, (beside, statistics)); outputs and beside have a row each."""
+"""(params, rows, key) -> (outputs, (context, statistics)); both with a row a clip."""
 
 
-def vjp_in_parts(
-    network: Pass, params: Any, rows: Any, key: PRNGKeyArray, parts: int
+def accumulated_vjp(
+    network: Pass, params: Any, rows: Any, key: PRNGKeyArray, accumulation_steps: int
 ) -> tuple[Any, Callable[[Any], tuple[Any]], tuple[Any, Any]]:
     """`jax.vjp(network, params, has_aux=True)` holding the activations of one part at a time.
 
@@ -32,35 +33,44 @@ def vjp_in_parts(
       params: differentiated.
       rows: arrays with the batch's rows as their first axis.
       key: for dropout; a part has its own.
-      parts: how many; the rows must be a multiple of it. 1 = plain `jax.vjp`.
+      accumulation_steps: number of parts; the rows must be a multiple of it. 1 = plain `jax.vjp`.
 
     Returns:
-      outputs, the function from their cotangents to `(gradient of params,)`, (beside, statistics).
+      outputs, the function from their cotangents to `(gradient of params,)`, (context, statistics).
     """
-    if parts == 1:
+    if accumulation_steps == 1:
         return jax.vjp(lambda p: network(p, rows, key), params, has_aux=True)
-
-    def split(leaf: jax.Array) -> jax.Array:
-        # Row r goes to part r mod parts: so every device has its share of every part already.
-        leaf = jnp.asarray(leaf)
-        return leaf.reshape(leaf.shape[0] // parts, parts, *leaf.shape[1:]).swapaxes(0, 1)
-
-    def merge(leaf: jax.Array) -> jax.Array:
-        return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])
-
-    pieces = jax.tree.map(split, rows), jax.random.split(key, parts)
-    outputs, (beside, statistics) = jax.lax.map(lambda piece: network(params, *piece), pieces)
+    split = functools.partial(_split, accumulation_steps=accumulation_steps)
+    pieces = jax.tree.map(split, rows), jax.random.split(key, accumulation_steps)
+    outputs, (context, statistics) = jax.lax.map(lambda piece: network(params, *piece), pieces)
 
     def pull_back(cotangents: Any) -> tuple[Any]:
-        def add(total: Any, part: Any) -> tuple[Any, None]:
-            piece, cotangent = part
-            _, pull = jax.vjp(lambda p: network(p, *piece)[0], params)
-            (gradient,) = pull(cotangent)
-            return jax.tree.map(jnp.add, total, gradient), None
-
-        nothing = jax.tree.map(jnp.zeros_like, params)
-        total, _ = jax.lax.scan(add, nothing, (pieces, jax.tree.map(split, cotangents)))
-        return (total,)
+        return (_gradient(network, params, pieces, jax.tree.map(split, cotangents)),)
 
     mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), statistics)
-    return jax.tree.map(merge, outputs), pull_back, (jax.tree.map(merge, beside), mean)
+    return jax.tree.map(_merge, outputs), pull_back, (jax.tree.map(_merge, context), mean)
+
+
+def _gradient(network: Pass, params: Any, pieces: Any, cotangents: Any) -> Any:
+    """The sum of the gradients of all parts, each computed again."""
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        piece, cotangent = part
+        _, pull = jax.vjp(lambda p: network(p, *piece)[0], params)
+        (gradient,) = pull(cotangent)
+        return jax.tree.map(jnp.add, total, gradient), None
+
+    total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), (pieces, cotangents))
+    return total
+
+
+def _split(leaf: jax.Array, accumulation_steps: int) -> jax.Array:
+    """[B, ...] -> [parts, B / parts, ...]."""
+    # Row r goes to part r mod parts: so every device has its share of every part already.
+    leaf = jnp.asarray(leaf)
+    shape = leaf.shape[0] // accumulation_steps, accumulation_steps, *leaf.shape[1:]
+    return leaf.reshape(shape).swapaxes(0, 1)
+
+
+def _merge(leaf: jax.Array) -> jax.Array:
+    return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])

@@ -1,4 +1,4 @@
-"""Where a run's first weights come from, when not from chance: a file of others, or another run."""
+"""Initialisation of a run from a file of weights or from another run."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from jax_avemo.runtime import multihost
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 from jax_avemo.training import build, checkpoints
-from jax_avemo.training.train_state import TrainState, describe_state, evaluated_variables
+from jax_avemo.training.train_state import TrainState, describe_state
 
 _OF_SUBJECTS = ("identity_head", "identity_adversary", "emotion_adversary")
 """Parts whose meaning hangs on who the training subjects are: never taken over."""
@@ -40,7 +40,7 @@ def given(
     Raises:
       UserError: such weights do not fit, or a run's training subjects are now to be tested.
     """
-    variables = evaluated_variables(state)
+    variables = _initial_variables(state)
     if config.init.run:
         variables, report = from_run(Path(config.init.run), config, variables, index, split, mesh)
         _tell(f"{config.init.run}: {report.describe()}")
@@ -59,9 +59,14 @@ def given(
 
     return state.replace(
         params=placed(variables["params"], state.params),
-        average_params=placed(variables["params"], state.average_params),
+        ema_params=placed(variables["params"], state.ema_params),
         batch_stats=placed(variables["batch_stats"], state.batch_stats),
     )
+
+
+def _initial_variables(state: TrainState) -> dict[str, Any]:
+    """What training begins with: the trained head, not the one that was fitted after erasure."""
+    return {"params": state.ema_params, "batch_stats": state.batch_stats}
 
 
 def _tell(line: str) -> None:
@@ -104,9 +109,8 @@ def from_run(
     refuse_leak(run, about, config, split)
     their_index = LabelIndex(tuple(about["emotions"]), tuple(about["subjects"]))
     model = build.build_model(theirs, len(their_index.emotions), len(their_index.subjects))
-    schedule = build.Schedule(about["total_steps"], 0, 1)
-    like = describe_state(theirs, model, their_index, schedule, mesh)
-    found = evaluated_variables(checkpoints.restore(manager, step, like))
+    like = describe_state(theirs, model, about["total_steps"], mesh)
+    found = _initial_variables(checkpoints.restore(manager, step, like))
     manager.close()
     fresh_parts: tuple[str, ...] = _OF_SUBJECTS
     if their_index.emotions != index.emotions:

@@ -1,4 +1,4 @@
-"""How parameters move: AdamW, its schedule, and the running average of the weights."""
+"""The optimizer: AdamW, its learning-rate schedule, and the moving average of parameters."""
 
 import re
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ def build_optimizer(
     weight_decay: float,
     warmup_steps: int,
     total_steps: int,
-    clip_norm: float,
+    max_grad_norm: float,
     b2: float = 0.99,
     layer_decay: float = 1.0,
     frozen_stages: int = 0,
@@ -40,17 +40,17 @@ def build_optimizer(
         weight_decay: multiplied by the learning rate, as in the paper.
         warmup_steps: steps until the peak, 0 = none.
         total_steps: steps of the whole training.
-        clip_norm: largest global L2 norm of the gradient; 0 = not clipped.
+        max_grad_norm: largest global L2 norm of the gradient; 0 = not clipped.
         b2: Adam's second-moment decay; 0.99 forgets faster than 0.999, which suits short training.
         layer_decay, frozen_stages: see `layer_rate`; the weights' decay is scaled alike.
 
     Raises:
-        ValueError: warmup_steps is not in [0, total_steps) or clip_norm is below 0.
+        ValueError: warmup_steps is not in [0, total_steps) or max_grad_norm is below 0.
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(f"warmup_steps {warmup_steps} must be in [0, total_steps {total_steps})")
-    if not clip_norm >= 0.0:
-        raise ValueError(f"clip_norm {clip_norm} must be 0 (not clipped) or above")
+    if not max_grad_norm >= 0.0:
+        raise ValueError(f"max_grad_norm {max_grad_norm} must be 0 (not clipped) or above")
 
     def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32)
@@ -60,7 +60,7 @@ def build_optimizer(
         return learning_rate * jnp.where(step < warmup_steps, rising, falling)
 
     optimizer = optax.chain(
-        optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity(),
+        optax.clip_by_global_norm(max_grad_norm) if max_grad_norm else optax.identity(),
         optax.chain(
             _adam(b2),
             optax.add_decayed_weights(weight_decay, _is_kernel),
@@ -149,7 +149,7 @@ def _stage(name: str) -> int:
 
 
 def ema(old: Tree, new: Tree, decay: float, step: Int[Array, ""] | int) -> Tree:
-    """Running average of a tree of weights: old d + new (1 - d), d = min(decay, (1 + t)/(10 + t)).
+    """Moving average of parameters: old d + new (1 - d), d = min(decay, (1 + t)/(10 + t)).
 
     The warm-up of d is that of tf.train.ExponentialMovingAverage: without it the random first
     weights stay in the average for 1 / (1 - decay) steps. t counts from 0.

@@ -1,14 +1,17 @@
 """The training loop: resume, step, log, validate, save."""
 
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
+from orbax.checkpoint import CheckpointManager
 
 from jax_avemo import __version__
 from jax_avemo import config as settings
@@ -24,12 +27,17 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Labels
 from jax_avemo.training import build, checkpoints, initialisation
-from jax_avemo.training.erase import Embed, with_fitted_erasure
 from jax_avemo.training.metric_writer import MetricsLog
-from jax_avemo.training.train_state import evaluated_variables, prepare_state
+from jax_avemo.training.train_state import (
+    Embed,
+    TrainState,
+    evaluated_variables,
+    with_fitted_erasure,
+)
+from jax_avemo.training.train_step import TrainStep, prepare_training
 
 Evaluate = Callable[[Any], dict[str, float]]
-"""Variables of the network -> validation figures, `uar` among them."""
+"""Variables of the network -> validation metrics, `uar` among them."""
 MOST_SKIPPED = 20
 """Training stops when this many steps in all had a gradient that is not finite."""
 
@@ -58,8 +66,8 @@ def train(
       run: its directory; gets `metrics.jsonl` and `checkpoints/`.
       config: resolved.
       clips: all stored clips.
-      split: who is in which split.
-      make_evaluate: gives the function that measures the network on the selecting subjects, and
+      split: training, validation and test clips.
+      make_evaluate: gives the function that evaluates the network on the validation clips, and
         the one that embeds the training clips.
 
     Raises:
@@ -67,16 +75,110 @@ def train(
       UserError: the config does not fit the clips or the devices.
     """
     index = LabelIndex(clips.emotions, split.train_subjects)
-    inputs = build.build_inputs(config, training=True)
-    check_stored(clips.frame_size, inputs)
     mesh = data_mesh()
-    check_batch_size(
-        "train.batch_size", config.train.batch_size, mesh, config.train.accumulation_steps
-    )
     rows = rows_of(clips, split.train)
-    if len(rows) < config.train.batch_size:
+    _check(config, clips, index, mesh, rows)
+    total_steps = count_steps(config, len(rows))
+    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    state, train_step = prepare_training(config, model, total_steps, mesh)
+    manager = checkpoints.open_checkpoints(run)
+    if (saved := checkpoints.restore_latest(manager, state)) is not None:
+        state = saved
+    else:
+        state = initialisation.given(config, state, index, split, mesh)
+    start = int(state.step)
+    evaluate, embed = make_evaluate(model, mesh, index)
+    labels = [clips.labels[row] for row in rows]
+    job = Job(
+        train_step=train_step,
+        batches=training_inputs(config, clips, rows, index, mesh, start),
+        total_steps=total_steps,
+        fit_erasure=partial(with_fitted_erasure, embed=embed, labels=labels, index=index),
+        evaluate=evaluate,
+        manager=manager,
+        facts=checkpoint_facts(config, clips, split, index, total_steps),
+    )
+    first, batch_size = multihost.is_first(), config.train.batch_size
+    with (
+        MetricsLog(run / "metrics.jsonl" if first else None, start) as log,
+        Progress(
+            total_steps * batch_size,
+            "training",
+            unit="clips",
+            start=start * batch_size,
+            shown=first,
+        ) as progress,
+        _signals() as came,
+    ):
+        _loop(config, state, job, log, progress, came)
+    checkpoints.finish(manager)
+    manager.close()
+
+
+class Job(NamedTuple):
+    """What the loop calls, reads and writes."""
+
+    train_step: TrainStep
+    batches: Iterator[Any]
+    """From the state's step on, on the devices."""
+    total_steps: int
+    fit_erasure: Callable[[TrainState], TrainState]
+    evaluate: Evaluate
+    manager: CheckpointManager
+    facts: dict[str, Any]
+    """See `checkpoint_facts`."""
+
+
+def _loop(
+    config: ConfigDict,
+    state: TrainState,
+    job: Job,
+    log: MetricsLog,
+    progress: Progress,
+    came: list[int],
+) -> None:
+    """Step, log, validate and save until the last step or a signal."""
+    train = config.train
+    key = jax.random.key(config.seed)
+    steps_between_evaluations = max(1, math.ceil(job.total_steps / train.num_evaluations))
+    start = int(state.step)
+    if start < job.total_steps:
+        progress.advance(0, state="compiling, up to a minute the first time")
+    for step in range(start + 1, job.total_steps + 1):
+        state, metrics = job.train_step(state, next(job.batches), key)
+        progress.forget("state")
+        if step % train.log_every_steps == 0 or step == job.total_steps:
+            values = {name: float(value) for name, value in metrics.items()}
+            log.write(step, "train", values)
+            _stop_if_not_finite(values, step)
+            progress.advance(0, **_shown(values))
+        progress.advance(train.batch_size)
+        stop = multihost.agreed_signal(came, step)
+        if step % steps_between_evaluations == 0 or step == job.total_steps:
+            if state.erasure is not None:
+                state = job.fit_erasure(state)
+            scores = job.evaluate(evaluated_variables(state))
+            log.write(step, "validation", scores)  # before the checkpoint: resuming keeps the line
+            progress.advance(0, uar=scores["uar"])
+            facts = job.facts | {"validation": scores}
+            checkpoints.save(job.manager, step, state, facts, scores["uar"])
+        elif stop:
+            checkpoints.save(job.manager, step, state, job.facts, None)
+        if stop and step < job.total_steps:
+            checkpoints.finish(job.manager)
+            raise Interrupted(stop, step)
+
+
+def _check(
+    config: ConfigDict, clips: ClipSource, index: LabelIndex, mesh: Mesh, rows: Sequence[int]
+) -> None:
+    """UserError where the config does not fit the clips or the devices."""
+    train = config.train
+    check_stored(clips.frame_size, build.build_inputs(config, training=True))
+    check_batch_size("train.batch_size", train.batch_size, mesh, train.accumulation_steps)
+    if len(rows) < train.batch_size:
         raise UserError(
-            f"{len(rows)} training clips can't fill a batch of {config.train.batch_size}; "
+            f"{len(rows)} training clips can't fill a batch of {train.batch_size}; "
             "lower train.batch_size"
         )
     if config.model.decouple and len(index.subjects) < 2:
@@ -84,16 +186,44 @@ def train(
             "telling identities apart needs two training subjects; give more, or set "
             "model.decouple=false"
         )
-    schedule = build.build_schedule(config, len(rows))
-    model = build.build_model(config, len(index.emotions), len(index.subjects))
-    state, train_step = prepare_state(config, model, index, schedule, mesh)
-    manager = checkpoints.open_checkpoints(run)
-    if (saved := checkpoints.restore_latest(manager, state)) is not None:
-        state = saved
-    else:
-        state = initialisation.given(config, state, index, split, mesh)
-    start = int(state.step)
-    about = {
+
+
+def count_steps(config: ConfigDict, num_clips: int) -> int:
+    """Steps of a whole training on so many clips, at least 1."""
+    return max(1, round(config.train.epochs * num_clips / config.train.batch_size))
+
+
+def training_inputs(
+    config: ConfigDict,
+    clips: ClipSource,
+    rows: Sequence[int],
+    index: LabelIndex,
+    mesh: Mesh,
+    start_step: int,
+) -> Iterator[Any]:
+    """The batches from `start_step` on, on the devices."""
+    drawn = drawn_rows(clips.labels, rows) if config.train.resample else rows
+    batches = training_batches(
+        clips,
+        drawn,
+        [clips.labels[row].emotion for row in drawn],
+        build.build_inputs(config, training=True),
+        index,
+        AugmentOptions(**config.augment),
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        process_index=multihost.index(),
+        process_count=multihost.count(),
+    )
+    return (place_batch(batch, mesh) for batch in batches)
+
+
+def checkpoint_facts(
+    config: ConfigDict, clips: ClipSource, split: Split, index: LabelIndex, total_steps: int
+) -> dict[str, Any]:
+    """What a checkpoint says of its run beside the state (JSON values)."""
+    return {
         "version": __version__,
         "config": settings.to_dict(config),
         "split": split.to_json(),
@@ -101,63 +231,8 @@ def train(
         "subjects": list(index.subjects),
         "clips": clips.fingerprint,
         "synthetic": clips.synthetic,
-        "total_steps": schedule.total_steps,
+        "total_steps": total_steps,
     }
-    drawn = drawn_rows(clips.labels, rows) if config.train.resample else rows
-    batches = training_batches(
-        clips,
-        drawn,
-        [clips.labels[row].emotion for row in drawn],
-        inputs,
-        index,
-        AugmentOptions(**config.augment),
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        start_step=start,
-        process_index=multihost.index(),
-        process_count=multihost.count(),
-    )
-    key = jax.random.key(config.seed)
-    evaluate, embed = make_evaluate(model, mesh, index)
-    total = schedule.total_steps
-    with (
-        MetricsLog(run / "metrics.jsonl" if multihost.is_first() else None, start) as log,
-        Progress(
-            total * config.train.batch_size,
-            "training",
-            unit="clips",
-            start=start * config.train.batch_size,
-            shown=multihost.is_first(),
-        ) as progress,
-        _signals() as came,
-    ):
-        if start < total:
-            progress.advance(0, state="compiling, up to a minute the first time")
-        for step in range(start + 1, total + 1):
-            state, metrics = train_step(state, place_batch(next(batches), mesh), key)
-            progress.forget("state")
-            if step % config.train.log_every_steps == 0 or step == total:
-                values = {name: float(value) for name, value in metrics.items()}
-                log.write(step, "train", values)
-                _stop_if_not_finite(values, step)
-                progress.advance(0, **_shown(values))
-            progress.advance(config.train.batch_size)
-            stop = multihost.agreed_signal(came, step)
-            if step % schedule.steps_between_evaluations == 0 or step == total:
-                if model.decouple and model.erasure:
-                    labels = [clips.labels[row] for row in rows]
-                    state = with_fitted_erasure(state, embed, labels, index)
-                found = evaluate(evaluated_variables(state))
-                log.write(step, "validation", found)
-                progress.advance(0, uar=found["uar"])
-                checkpoints.save(manager, step, state, about | {"validation": found}, found["uar"])
-            elif stop:
-                checkpoints.save(manager, step, state, about, None)
-            if stop and step < total:
-                checkpoints.finish(manager)
-                raise Interrupted(stop, step)
-    checkpoints.finish(manager)
-    manager.close()
 
 
 def rows_of(clips: ClipSource, keys: tuple[str, ...]) -> list[int]:
@@ -167,7 +242,7 @@ def rows_of(clips: ClipSource, keys: tuple[str, ...]) -> list[int]:
 
 
 def drawn_rows(labels: Sequence[Labels], rows: Sequence[int]) -> list[int]:
-    """`rows`, each as often as it takes for emotion and subject to be independent."""
+    """`rows`, repeated so that emotion and subject are independent (`data.resampling`)."""
     weights = resampling.independence_weights(
         [labels[row].emotion for row in rows], [labels[row].subject for row in rows]
     )
@@ -195,7 +270,7 @@ def _stop_if_not_finite(values: dict[str, float], step: int) -> None:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them."""
+    """SIGINT and SIGTERM, collected instead of ending the process."""
     came: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: came.append(number))

@@ -1,121 +1,106 @@
-"""What a run starts from: the state before the first step, and the compiled step."""
+"""The training state: its fields, its first values, and the variables that are evaluated."""
 
-import functools
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import struct
 from jax.sharding import Mesh
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.erasure import layer
+from jax_avemo.erasure.fit import fit_erasure
 from jax_avemo.models.avemo import AVEmo
-from jax_avemo.runtime.compilation import PROGRAMS_KEPT
+from jax_avemo.objectives import loss_balancing
+from jax_avemo.runtime import multihost
 from jax_avemo.runtime.devices import replicated
-from jax_avemo.training import build
-from jax_avemo.training.optimizer import build_optimizer
-from jax_avemo.training.train_step import TrainState, make_train_step, tasks
+from jax_avemo.schema import Labels
+from jax_avemo.training import build, optimizer
 
-_PROGRAM_FIELDS = ("input.", "model.", "objective.", "train.")
-"""Beginnings of the names of the fields that a compiled step depends on."""
+Embed = Callable[[Any], Mapping[str, Float[np.ndarray, "N D"]]]
+"""Variables of the network -> z_e and z_i of its training clips, not augmented."""
 
 
-def prepare_state(
-    config: ConfigDict,
-    model: AVEmo,
-    index: LabelIndex,
-    schedule: build.Schedule,
-    mesh: Mesh,
-) -> tuple[TrainState, Callable[..., tuple[TrainState, dict[str, jax.Array]]]]:
-    """The state before the first step, on all devices, and the compiled step.
+class TrainState(struct.PyTreeNode):
+    """Everything that changes from step to step and is saved with a checkpoint.
 
-    Networks that differ in their seed and clips alone share their programs.
+    Its leaves are arrays, or descriptions of arrays where a checkpoint is about to be read.
     """
-    fields = {
-        name: value
-        for name, value in settings.to_dict(config).items()
-        if name.startswith(_PROGRAM_FIELDS)
-    }
-    classes = len(index.emotions), len(index.subjects)
-    make, train_step = _programs(json.dumps(fields), model, classes, schedule, mesh)
-    return make(jax.random.key(config.seed), example_batch(config)), train_step
+
+    step: Any
+    params: Any
+    batch_stats: Any
+    ema_params: Any
+    """Exponential moving average of `params`, which is evaluated."""
+    opt_state: Any
+    balancer_state: Any
+    erasure: layer.ErasureState | None
+    """None: the network has no erasure."""
+    skipped_steps: Any
+    """Number of steps whose gradient was not finite."""
 
 
-@functools.lru_cache(maxsize=PROGRAMS_KEPT)
-def _programs(
-    fields: str, model: AVEmo, classes: tuple[int, int], schedule: build.Schedule, mesh: Mesh
-) -> tuple[Callable[..., TrainState], Callable[..., Any]]:
-    config = settings.from_dict(json.loads(fields))
-    initial, train_step = _parts(config, model, classes, schedule)
-    everywhere = replicated(mesh)
-
-    make = jax.jit(initial, out_shardings=everywhere)
-    return make, jax.jit(train_step, donate_argnums=0, out_shardings=everywhere)
-
-
-def describe_state(
-    config: ConfigDict,
-    model: AVEmo,
-    index: LabelIndex,
-    schedule: build.Schedule,
-    mesh: Mesh,
+def initial_state(
+    config: ConfigDict, model: AVEmo, total_steps: int, key: jax.Array, batch: Any
 ) -> TrainState:
+    """The state before the first step; `batch` gives the shapes of the network's inputs."""
+    variables = model.init(key, batch, train=False)
+    params = variables["params"]
+    erasure = None
+    if layer.COLLECTION in variables:
+        erasure = layer.unfitted(variables[layer.COLLECTION], params["emotion_head"])
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        ema_params=params,
+        opt_state=build_optimizer(config, total_steps).init(params),
+        balancer_state=build_balancer(config, model).init(),
+        erasure=erasure,
+        skipped_steps=jnp.int32(0),
+    )
+
+
+def describe_state(config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh) -> TrainState:
     """Shapes, types and placement of that state: nothing is compiled (which takes seconds)."""
-    classes = len(index.emotions), len(index.subjects)
-    initial, _ = _parts(config, model, classes, schedule)
-    shapes = jax.eval_shape(initial, jax.random.key(config.seed), example_batch(config))
+    shapes = jax.eval_shape(
+        partial(initial_state, config, model, total_steps),
+        jax.random.key(config.seed),
+        example_batch(config),
+    )
     everywhere = replicated(mesh)
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
     )
 
 
-def _parts(
-    config: ConfigDict, model: AVEmo, classes: tuple[int, int], schedule: build.Schedule
-) -> tuple[Callable[[jax.Array, Any], TrainState], Callable[..., Any]]:
-    """How the state begins and how it goes on, neither compiled."""
-    optimizer, _ = build_optimizer(
-        learning_rate=config.train.learning_rate,
-        weight_decay=config.train.weight_decay,
-        warmup_steps=schedule.warmup_steps,
-        total_steps=schedule.total_steps,
-        clip_norm=config.train.max_grad_norm,
-        layer_decay=config.train.layer_decay,
+def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformationExtraArgs:
+    """The optimizer of `config`."""
+    train = config.train
+    built, _ = optimizer.build_optimizer(
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_steps=min(round(train.warmup_fraction * total_steps), total_steps - 1),
+        total_steps=total_steps,
+        max_grad_norm=train.max_grad_norm,
+        layer_decay=train.layer_decay,
         frozen_stages=config.model.frozen_stages,
     )
-    balancer = build.build_balancer(config, *classes)
-    objective = build.build_objective(config, schedule.total_steps)
-    init = network_init(model)
-
-    def initial(key: jax.Array, batch: Any) -> TrainState:
-        variables = init(key, batch)
-        params = variables["params"]
-        return TrainState(
-            step=jnp.int32(0),
-            params=params,
-            batch_stats=variables.get("batch_stats", {}),
-            average_params=params,
-            optimizer=optimizer.init(params),
-            balancer=balancer.init(tasks(objective)),
-            skipped=jnp.int32(0),
-        )
-
-    return initial, make_train_step(
-        model, optimizer, balancer, objective, parts=config.train.accumulation_steps
-    )
+    return built
 
 
-def network_init(model: AVEmo) -> Callable[[jax.Array, Any], Any]:
-    """The function `(key, batch) -> variables` of a network before its first step."""
-
-    def init(key: jax.Array, batch: Any) -> Any:
-        return model.init(key, batch, train=False)
-
-    return init
+def build_balancer(config: ConfigDict, model: AVEmo) -> loss_balancing.Balancer:
+    """The loss balancing of `config`: emotion, and identity where the network has it."""
+    num_classes = {"emotion": model.num_emotions}
+    if config.model.decouple:
+        num_classes["identity"] = model.num_subjects
+    return loss_balancing.build_balancer(config.objective, num_classes)
 
 
 def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -> dict[str, Any]:
@@ -135,5 +120,54 @@ def example_batch(config: ConfigDict, rows: int = 2, *, training: bool = True) -
 
 
 def evaluated_variables(state: TrainState) -> dict[str, Any]:
-    """The averaged weights and running statistics: what is validated, evaluated and exported."""
-    return {"params": state.average_params, "batch_stats": state.batch_stats}
+    """The network's variables for validation, evaluation and export.
+
+    They are the averaged parameters and the batch statistics; where identity is erased, the fitted
+    emotion head replaces the trained one.
+    """
+    variables = {"params": state.ema_params, "batch_stats": state.batch_stats}
+    if state.erasure is None:
+        return variables
+    head = layer.evaluated_head(state.erasure, state.ema_params["emotion_head"])
+    return variables | {
+        "params": {**state.ema_params, "emotion_head": head},
+        layer.COLLECTION: state.erasure.layers,
+    }
+
+
+def with_fitted_erasure(
+    state: TrainState, embed: Embed, labels: Sequence[Labels], index: LabelIndex
+) -> TrainState:
+    """The state with the erasure that its averaged parameters call for (`erasure.fit_erasure`).
+
+    It depends on averaged parameters, batch statistics and clips alone, not on earlier fits.
+
+    Args:
+      state: of a network with erasure.
+      embed: runs the network.
+      labels: of the clips that `embed` reads; clips without emotion or subject are left out.
+      index: numbers of emotions and subjects.
+    """
+    cleared = state.replace(erasure=jax.tree.map(jnp.zeros_like, state.erasure))
+    embeddings = embed(evaluated_variables(cleared))
+    emotions = np.array([index.emotion(label.emotion) for label in labels])
+    subjects = np.array([index.subject(label.subject) for label in labels])
+    known = (emotions >= 0) & (subjects >= 0)
+    layers, head = multihost.from_first(
+        partial(
+            fit_erasure,
+            {name: embeddings[name][known] for name in ("z_e", "z_i")},
+            emotions[known],
+            subjects[known],
+            len(index.emotions),
+            state.ema_params["emotion_head"],
+        )
+    )
+    fitted = layer.ErasureState(layers, head, True)
+    placed = jax.tree.map(
+        lambda old, new: jax.device_put(np.asarray(new, old.dtype), old.sharding),
+        state.erasure,
+        fitted,
+        is_leaf=lambda node: isinstance(node, jax.Array),
+    )
+    return state.replace(erasure=placed)

@@ -1,256 +1,279 @@
-"""One training step and one evaluation step: pure functions of (state, batch, key)."""
+"""The training step: trunk, losses, loss balancing, gradient, update, metrics."""
 
+import functools
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from ml_collections import ConfigDict
 
+from jax_avemo import config as settings
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.objectives.loss_balancing import Balancer
+from jax_avemo.runtime.compilation import PROGRAMS_KEPT
+from jax_avemo.runtime.devices import replicated
 from jax_avemo.schema import UNKNOWN
-from jax_avemo.training.gradient_accumulation import vjp_in_parts
+from jax_avemo.training.gradient_accumulation import accumulated_vjp
+from jax_avemo.training.objective import (
+    Losses,
+    Readings,
+    TrunkContext,
+    TrunkOutputs,
+    head_losses,
+    loss_weights,
+    weighted_sum,
+)
 from jax_avemo.training.optimizer import ema, keep
+from jax_avemo.training.train_state import (
+    TrainState,
+    build_balancer,
+    build_optimizer,
+    example_batch,
+    initial_state,
+)
 
-EMOTION, IDENTITY = "emotion", "identity"
-UNSMOOTHED = "emotion_unsmoothed"
-BRANCHES = ("video", "audio")
+Metrics = dict[str, Array]
+TrainStep = Callable[[TrainState, Any, PRNGKeyArray], tuple[TrainState, Metrics]]
 
-
-class TrainState(struct.PyTreeNode):
-    """Everything that changes from step to step and is saved with a checkpoint.
-
-    Its leaves are arrays, or descriptions of arrays where a checkpoint is about to be read.
-    """
-
-    step: Any
-    params: Any
-    batch_stats: Any
-    average_params: Any
-    """Exponential moving average of `params`: what is evaluated. Where identity is erased, its
-    emotion head is another (`training.erase`)."""
-    optimizer: Any
-    balancer: Any
-    skipped: Any
-    """How many steps were skipped because a gradient was not finite."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised; see the `objective` fields of `jax_avemo.config_fields`."""
-
-    label_smoothing: float
-    auxiliary: float
-    adversarial: bool
-    reversal: float
-    orthogonality: float
-    hsic: float
-    identity: bool
-    """Whether there is an identity branch at all."""
-    identity_share: float
-    """Of the gradients of identity and coupling: what goes on into z and the trunk."""
-    modality_dropout: float
-    ema: float
-    total_steps: int
-
-
-def tasks(objective: Objective) -> tuple[str, ...]:
-    """The tasks whose weights a balancer moves; coupling terms have scheduled constants."""
-    return (EMOTION, IDENTITY) if objective.identity else (EMOTION,)
-
-
-def drop_modalities(
-    key: PRNGKeyArray, rate: float, video: Bool[Array, " B"], audio: Bool[Array, " B"]
-) -> tuple[Bool[Array, " B"], Bool[Array, " B"]]:
-    """Each clip that has both loses one, either with probability rate / 2; never both."""
-    draw = jax.random.uniform(key, video.shape)
-    both = video & audio
-    return video & ~(both & (draw < rate / 2)), audio & ~(both & (draw >= 1 - rate / 2))
+_PROGRAM_FIELDS = ("input.", "model.", "objective.", "train.")
+"""First parts of the names of the config fields that a compiled step depends on."""
 
 
 def make_train_step(
     model: AVEmo,
     optimizer: optax.GradientTransformation,
     balancer: Balancer,
-    objective: Objective,
-    parts: int = 1,
-) -> Callable[[TrainState, Any, PRNGKeyArray], tuple[TrainState, dict[str, Array]]]:
-    """The function `(state, batch, key) -> (state, metrics)`.
+    config: ConfigDict,
+    total_steps: int,
+) -> TrainStep:
+    """The function `(state, batch, key) -> (state, metrics)`; pure, not compiled.
 
-    The batch goes through the trunk in so many `parts`; see `vjp_in_parts`.
-
-    The network is differentiated once: first the trunk up to the fused embedding z, then the
-    heads as a function of z, where each task's gradient is one more pull for almost nothing.
-    GradNorm's norms are taken at the kernel of the layer that makes z: dL/dW = inputs^T dL/dz.
-    `optimizer` may take `finite`, as `build_optimizer`'s does.
+    The trunk is differentiated once, whatever the number of losses: its outputs are taken as the
+    variables of the losses, so that the gradient of one more loss with respect to z costs a pass
+    through the heads alone. `optimizer` may take `finite`, as `build_optimizer`'s does.
     """
-    optimizer = optax.with_extra_args_support(optimizer)
+    objective = config.objective
+    drop_rate = modality_dropout_rate(config)
 
-    def train_step(
-        state: TrainState, batch: Any, key: PRNGKeyArray
-    ) -> tuple[TrainState, dict[str, Array]]:
+    def train_step(state: TrainState, batch: Any, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         trunk_key, heads_key, drop_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
-        valid, emotion, subject = batch["valid"], batch["emotion"], batch["subject"]
-        video_present, audio_present = drop_modalities(
-            drop_key,
-            objective.modality_dropout,
-            batch["video_mask"].any(axis=1),
-            batch["audio_length"] > 0,
+        present = drop_modalities(
+            drop_key, drop_rate, batch["video_mask"].any(axis=1), batch["audio_length"] > 0
         )
-        progress = state.step / objective.total_steps
-        reversal = objective.reversal * losses.reversal_schedule(progress)
+        progress = state.step / total_steps
+        reversal_strength = objective.reversal_strength * losses.reversal_schedule(progress)
 
-        def trunk(params: Any, rows: Any, key: PRNGKeyArray) -> tuple[Any, tuple[Any, Any]]:
-            clips, video, audio = rows
-            applied: Any = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                clips,
-                train=True,
-                video_present=video,
-                audio_present=audio,
-                mutable=["batch_stats"],
-                rngs={"dropout": key},
-                method="fuse",
-            )
-            fused, updates = applied
-            differentiable = (fused.embedding, fused.video_logits, fused.audio_logits)
-            beside = (fused.inputs, fused.video_available, fused.audio_available)
-            return differentiable, (beside, updates.get("batch_stats", {}))
-
-        def decouple(params: Any, embedding: Array) -> Any:
-            return model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                embedding,
-                train=True,
-                emotion=emotion,
-                subject=subject,
-                reversal_strength=reversal,
-                rngs={"dropout": heads_key},
-                method="separate",
-            )
-
-        def heads(params: Any, embedding: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-            """The losses of z, and what is not differentiated."""
-            heads_out = decouple(params, embedding)
-            logits = heads_out.emotion_logits
-            found = {
-                EMOTION: losses.softmax_cross_entropy(
-                    logits, emotion, valid, objective.label_smoothing
-                )
-            }
-            reading = {
-                UNSMOOTHED: losses.softmax_cross_entropy(logits, emotion, valid),
-                "accuracy": losses.accuracy(logits, emotion, valid),
-            }
-            if objective.identity:
-                z_e, z_i = heads_out.emotion_embedding, heads_out.identity_embedding
-                found[IDENTITY] = losses.softmax_cross_entropy(
-                    heads_out.identity_logits, subject, valid
-                )
-                found["orthogonality"] = losses.orthogonality(z_e, z_i, valid)
-                if objective.hsic:
-                    found["hsic"] = losses.hsic(z_e, z_i, valid)
-                if objective.adversarial:
-                    found["adversary_identity"] = losses.softmax_cross_entropy(
-                        heads_out.adversary_identity_logits, subject, valid
-                    )
-                    found["adversary_emotion"] = losses.softmax_cross_entropy(
-                        heads_out.adversary_emotion_logits, emotion, valid
-                    )
-            return found, reading
-
-        def branch_losses(logits: dict[str, Array]) -> dict[str, Array]:
-            return {
-                name: losses.softmax_cross_entropy(
-                    of_branch, emotion, valid & available[name], objective.label_smoothing
-                )
-                for name, of_branch in logits.items()
-            }
-
-        rows = (batch, video_present, audio_present)
-        differentiable, pull_back, (beside, batch_stats) = vjp_in_parts(
-            trunk, state.params, rows, trunk_key, parts
+        trunk, pull_trunk, (context, batch_stats) = accumulated_vjp(
+            functools.partial(trunk_forward, model, state.batch_stats),
+            state.params,
+            (batch, *present),
+            trunk_key,
+            config.train.accumulation_steps,
         )
-        embedding, *of_each = differentiable
-        branch_logits = {
-            name: logits
-            for name, logits in zip(BRANCHES, of_each, strict=True)
-            if logits is not None
-        }
-        inputs, *branch_available = beside
-        available = dict(zip(BRANCHES, branch_available, strict=True))
-
-        names = tasks(objective)
-        found, pull_heads, reading = jax.vjp(heads, state.params, embedding, has_aux=True)
-
-        def pull(weights: dict[str, Any]) -> tuple[Any, Array]:
-            """Gradients of the weighted sum: of params, and of z."""
-            return pull_heads({name: jnp.float32(weights.get(name, 0.0)) for name in found})
-
-        # The balancer sees whole gradients: it would undo a share that it saw.
-        of_z = {name: pull({name: 1.0})[1] for name in names}
-        gradients = {name: inputs.T @ of_task for name, of_task in of_z.items()}
-        # It compares losses with log(classes): label smoothing would keep the emotion loss from
-        # ever falling as far as the identity loss.
-        compared = {name: reading[UNSMOOTHED] if name == EMOTION else found[name] for name in names}
-        weights, balancer_state = balancer.combine(state.balancer, compared, gradients)
-        constants: dict[str, Any] = {
-            "orthogonality": objective.orthogonality,
-            "hsic": objective.hsic,
-            "adversary_identity": 1.0,
-            "adversary_emotion": 1.0,
-        }
-        head_weights = constants | weights
-        head_gradient, of_all = pull(head_weights)
-        of_emotion = weights[EMOTION] * of_z[EMOTION]
-        embedding_gradient = of_emotion + objective.identity_share * (of_all - of_emotion)
-
-        of_branches, pull_branches = jax.vjp(branch_losses, branch_logits)
-        (branch_gradients,) = pull_branches(
-            dict.fromkeys(branch_logits, jnp.float32(objective.auxiliary))
+        heads = functools.partial(
+            head_losses, model, objective, batch, context, reversal_strength, heads_key
         )
-        of_each = [branch_gradients.get(name) for name in BRANCHES]
-        (trunk_gradient,) = pull_back((embedding_gradient, *of_each))
-        gradient = jax.tree.map(jnp.add, head_gradient, trunk_gradient)
-        loss = sum((head_weights[name] * value for name, value in found.items()), jnp.float32(0.0))
-        loss += objective.auxiliary * sum(of_branches.values())
-        norm = optax.global_norm(gradient)
-
-        # A step whose gradient is not finite changes nothing but the counters.
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.params, finite=finite
+        values, pull_losses, readings = jax.vjp(heads, state.params, trunk, has_aux=True)
+        task_gradients = gradients_at_embedding(pull_losses, values)
+        task_weights, balancer_state = balance_tasks(
+            balancer, state.balancer_state, values, readings, task_gradients, context
         )
-        params = keep(finite, optax.apply_updates(state.params, updates), state.params)
-        average = ema(state.average_params, params, objective.ema, state.step)
-        skipped = state.skipped + (~finite).astype(jnp.int32)
-        after = state.replace(
-            step=state.step + 1,
-            params=params,
-            batch_stats=keep(finite, batch_stats, state.batch_stats),
-            average_params=keep(finite, average, state.average_params),
-            optimizer=optimizer_state,
-            balancer=keep(finite, balancer_state, state.balancer),
-            skipped=skipped,
+        weights = loss_weights(objective, task_weights, values)
+        gradient = total_gradient(
+            pull_losses, pull_trunk, weights, task_gradients, objective.identity_gradient_scale
         )
-        logged = found | of_branches | {UNSMOOTHED: reading[UNSMOOTHED]}
-        metrics = {f"loss/{name}": value for name, value in logged.items()}
-        metrics |= {f"weight/{name}": weights[name] for name in names}
-        metrics |= {
+        loss = weighted_sum(weights, values)
+        gradient_norm = optax.global_norm(gradient)
+        after = update_state(
+            state,
+            gradient,
+            jnp.isfinite(loss) & jnp.isfinite(gradient_norm),
+            optimizer,
+            config.train.ema_decay,
+            batch_stats,
+            balancer_state,
+        )
+        metrics = step_metrics(values, readings, task_weights) | {
             "loss/total": loss,
-            "accuracy": reading["accuracy"],
-            "gradient_norm": norm,
-            "reversal": reversal,
-            "skipped": skipped,
+            "gradient_norm": gradient_norm,
+            "reversal": reversal_strength,
+            "skipped": after.skipped_steps,
         }
         return after, metrics
 
     return train_step
+
+
+def modality_dropout_rate(config: ConfigDict) -> float:
+    """`train.modality_dropout`; 0 where dropping the only modality would leave nothing."""
+    return config.train.modality_dropout if len(config.model.modalities) > 1 else 0.0
+
+
+def drop_modalities(
+    key: PRNGKeyArray, rate: float, video: Bool[Array, " B"], audio: Bool[Array, " B"]
+) -> tuple[Bool[Array, " B"], Bool[Array, " B"]]:
+    """Modality dropout: a clip that has both loses either with probability rate / 2, never both."""
+    draw = jax.random.uniform(key, video.shape)
+    both = video & audio
+    return video & ~(both & (draw < rate / 2)), audio & ~(both & (draw >= 1 - rate / 2))
+
+
+def trunk_forward(
+    model: AVEmo, batch_stats: Any, params: Any, rows: Any, key: PRNGKeyArray
+) -> tuple[TrunkOutputs, tuple[TrunkContext, Any]]:
+    """The trunk in training mode.
+
+    Args:
+      rows: (batch, video present [B], audio present [B]).
+
+    Returns:
+      Outputs, and (context, the new batch statistics) beside them.
+    """
+    batch, video_present, audio_present = rows
+    applied: Any = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        batch,
+        train=True,
+        video_present=video_present,
+        audio_present=audio_present,
+        mutable=["batch_stats"],
+        rngs={"dropout": key},
+        method="fuse",
+    )
+    fused, updates = applied
+    outputs = TrunkOutputs(fused.embedding, fused.video_logits, fused.audio_logits)
+    context = TrunkContext(fused.inputs, fused.video_available, fused.audio_available)
+    return outputs, (context, updates.get("batch_stats", {}))
+
+
+def gradients_at_embedding(
+    pull_losses: Callable[[Losses], tuple[Any, TrunkOutputs]], values: Losses
+) -> dict[str, Float[Array, "B Z"]]:
+    """dL/dz of each task, emotion and identity."""
+    zero = jax.tree.map(jnp.zeros_like, values)
+    tasks = {"emotion": zero._replace(emotion=jnp.ones_like(values.emotion))}
+    if values.identity is not None:
+        tasks["identity"] = zero._replace(identity=jnp.ones_like(values.identity))
+    return {task: pull_losses(one)[1].embedding for task, one in tasks.items()}
+
+
+def balance_tasks(
+    balancer: Balancer,
+    balancer_state: Any,
+    values: Losses,
+    readings: Readings,
+    task_gradients: dict[str, Float[Array, "B Z"]],
+    context: TrunkContext,
+) -> tuple[dict[str, Float[Array, ""]], Any]:
+    """The weights of the tasks, and the balancer's next state.
+
+    The gradient at W, the kernel of the layer that makes z, is inputs^T dL/dz. It is not scaled by
+    `identity_gradient_scale`: the balancer would undo that. Losses are compared with log(classes),
+    from which label smoothing would keep the emotion loss.
+    """
+    task_losses = {"emotion": readings.emotion_unsmoothed, "identity": values.identity}
+    gradients = {task: context.fusion_inputs.T @ of_z for task, of_z in task_gradients.items()}
+    return balancer.combine(
+        balancer_state, {task: task_losses[task] for task in gradients}, gradients
+    )
+
+
+def total_gradient(
+    pull_losses: Callable[[Losses], tuple[Any, TrunkOutputs]],
+    pull_trunk: Callable[[TrunkOutputs], tuple[Any]],
+    weights: Losses,
+    task_gradients: dict[str, Float[Array, "B Z"]],
+    identity_gradient_scale: float,
+) -> Any:
+    """The gradient of all parameters.
+
+    Of the gradient at z, the part of emotion goes into the trunk whole, the part of identity and
+    coupling by `identity_gradient_scale`.
+    """
+    heads_gradient, of_trunk = pull_losses(weights)
+    of_emotion = weights.emotion * task_gradients["emotion"]
+    of_embedding = of_emotion + identity_gradient_scale * (of_trunk.embedding - of_emotion)
+    (trunk_gradient,) = pull_trunk(of_trunk._replace(embedding=of_embedding))
+    return jax.tree.map(jnp.add, heads_gradient, trunk_gradient)
+
+
+def update_state(
+    state: TrainState,
+    gradient: Any,
+    finite: Bool[Array, ""],
+    optimizer: optax.GradientTransformation,
+    ema_decay: float,
+    batch_stats: Any,
+    balancer_state: Any,
+) -> TrainState:
+    """The state after the step. Where `finite` is False, only the counters move."""
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        gradient, state.opt_state, state.params, finite=finite
+    )
+    params = keep(finite, optax.apply_updates(state.params, updates), state.params)
+    ema_params = ema(state.ema_params, params, ema_decay, state.step)
+    return state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=keep(finite, batch_stats, state.batch_stats),
+        ema_params=keep(finite, ema_params, state.ema_params),
+        opt_state=opt_state,
+        balancer_state=keep(finite, balancer_state, state.balancer_state),
+        skipped_steps=state.skipped_steps + (~finite).astype(jnp.int32),
+    )
+
+
+def step_metrics(
+    values: Losses, readings: Readings, task_weights: dict[str, Float[Array, ""]]
+) -> Metrics:
+    """Losses, accuracy and task weights under their names in `metrics.jsonl`."""
+    metrics = {f"loss/{name}": value for name, value in values._asdict().items()}
+    metrics |= {f"weight/{task}": weight for task, weight in task_weights.items()}
+    metrics["loss/emotion_unsmoothed"] = readings.emotion_unsmoothed
+    metrics["accuracy"] = readings.accuracy
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def prepare_training(
+    config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh
+) -> tuple[TrainState, TrainStep]:
+    """The state before the first step, on all devices, and the compiled step.
+
+    Networks that differ in their seed and clips alone share both programs.
+    """
+    fields = {
+        name: value
+        for name, value in settings.to_dict(config).items()
+        if name.startswith(_PROGRAM_FIELDS)
+    }
+    make_state, train_step = _compiled(json.dumps(fields), model, total_steps, mesh)
+    return make_state(jax.random.key(config.seed), example_batch(config)), train_step
+
+
+@functools.lru_cache(maxsize=PROGRAMS_KEPT)
+def _compiled(
+    fields: str, model: AVEmo, total_steps: int, mesh: Mesh
+) -> tuple[Callable[..., TrainState], TrainStep]:
+    config = settings.from_dict(json.loads(fields))
+    make_state = functools.partial(initial_state, config, model, total_steps)
+    train_step = make_train_step(
+        model,
+        build_optimizer(config, total_steps),
+        build_balancer(config, model),
+        config,
+        total_steps,
+    )
+    everywhere = replicated(mesh)
+    return (
+        jax.jit(make_state, out_shardings=everywhere),
+        jax.jit(train_step, donate_argnums=0, out_shardings=everywhere),
+    )
 
 
 def make_evaluation_step(model: AVEmo) -> Callable[[Any, Any], dict[str, Array]]:

@@ -179,14 +179,13 @@ def waiting(clips: ClipSource, config: Any, index: LabelIndex, steps: int) -> di
     from jax_avemo.runtime.compilation import keep_compiled_programs
     from jax_avemo.runtime.devices import data_mesh, place_batch
     from jax_avemo.runtime.memory import keep_freed_memory
-    from jax_avemo.training.train_state import prepare_state
+    from jax_avemo.training.train_step import prepare_training
 
     keep_compiled_programs("")
     keep_freed_memory()
     mesh = data_mesh()
-    schedule = build.Schedule(total_steps=10_000, warmup_steps=0, steps_between_evaluations=1000)
     model = build.build_model(config, len(index.emotions), len(index.subjects))
-    state, step = prepare_state(config, model, index, schedule, mesh)
+    state, step = prepare_training(config, model, 10_000, mesh)
     batches, key = product_batches(clips, config, index), jax.random.key(0)
     waited, began = 0.0, 0.0
     with Progress(steps, "training", unit="steps") as progress:

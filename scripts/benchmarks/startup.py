@@ -30,22 +30,20 @@ def train_shortly(size: str) -> dict[str, float]:
     import jax
 
     from jax_avemo import config as settings
-    from jax_avemo.data.pipeline import LabelIndex
     from jax_avemo.runtime.compilation import keep_compiled_programs
     from jax_avemo.runtime.devices import data_mesh, place_batch
     from jax_avemo.runtime.memory import keep_freed_memory
     from jax_avemo.training import build
-    from jax_avemo.training.train_state import example_batch, prepare_state
+    from jax_avemo.training.train_state import example_batch
+    from jax_avemo.training.train_step import prepare_training
 
     imported = time.perf_counter()
     config = settings.make_config("decoupled", size)
-    index = LabelIndex(tuple("12345678"), tuple("abcdefghijkl"))
-    model = build.build_model(config, len(index.emotions), len(index.subjects))
+    model = build.build_model(config, num_emotions=8, num_subjects=12)
     keep_compiled_programs("")
     keep_freed_memory()
     mesh = data_mesh()
-    schedule = build.Schedule(total_steps=1000, warmup_steps=60, steps_between_evaluations=100)
-    state, step = prepare_state(config, model, index, schedule, mesh)
+    state, step = prepare_training(config, model, 1000, mesh)
     batch = place_batch(example_batch(config, config.train.batch_size), mesh)
     key = jax.random.key(0)
     state, _ = jax.block_until_ready(step(state, batch, key))

@@ -19,7 +19,6 @@ from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.experiment import ensure_clips
 from jax_avemo.runtime.devices import data_mesh
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.training.erase import SIDES
 from jax_avemo.training.train_loop import rows_of
 
 pytestmark = pytest.mark.slow
@@ -79,17 +78,17 @@ def test_the_saved_erasures_are_those_of_the_training_clips(home):
         )
         return float(np.square(x.T @ s).sum() / (np.square(x).sum() * np.square(s).sum()))
 
-    stats = dict(trained.variables["batch_stats"])
-    for layer, _ in SIDES.values():
-        stats[layer] = jax.tree.map(np.zeros_like, stats[layer])
+    unfitted = jax.tree.map(np.zeros_like, trained.variables["erasure"])
     before, after = (
-        predict(variables, rows)
-        for variables in ({**trained.variables, "batch_stats": stats}, trained.variables)
+        predict(trained.variables | {"erasure": erasure}, rows)
+        for erasure in (unfitted, trained.variables["erasure"])
     )
-    for name, label, given in (("z_e", subjects, emotions), ("z_i", emotions, subjects)):
-        layer, _ = SIDES[name]
+    for name, layer, label, given in (
+        ("z_e", "identity_erasure", subjects, emotions),
+        ("z_i", "emotion_erasure", emotions, subjects),
+    ):
         mean, projection = erasing_projection(before[name], label, given)
-        saved = trained.variables["batch_stats"][layer]
+        saved = trained.variables["erasure"][layer]
         np.testing.assert_allclose(saved["mean"], mean, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(saved["projection"], projection, rtol=1e-3, atol=1e-4)
         expected = before[name] - (before[name] - mean) @ projection.T

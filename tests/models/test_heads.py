@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.numpy_reference import assert_gradients
 
-from jax_avemo.models.heads import Adversary, LinearErasure, TaskEncoder, gradient_reversal
+from jax_avemo.models.heads import Adversary, TaskEncoder, gradient_reversal
 
 
 @pytest.fixture
@@ -140,21 +140,3 @@ def test_task_encoder_has_the_slopes_of_the_formula(z):
         return (jnp.asarray(weights, jnp.float32) * out).sum()
 
     assert_gradients(loss, jax.jit(jax.grad(ours, argnums=(0, 1)))(params, z), params, z)
-
-
-def test_erasure_is_nothing_until_it_is_given_and_then_what_it_says(z):
-    module = LinearErasure()
-    variables = module.init(jax.random.key(0), z)
-    np.testing.assert_array_equal(module.apply(variables, z), z)
-    rng = np.random.default_rng(1)
-    mean, projection = rng.normal(size=6), rng.normal(size=(6, 6))
-    given = {"mean": jnp.float32(mean), "projection": jnp.float32(projection)}
-    found = module.apply({"batch_stats": given}, z)
-    expected = np.stack([row - projection @ (row - mean) for row in np.asarray(z, np.float64)])
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert module.apply({"batch_stats": given}, z.astype(jnp.bfloat16)).dtype == jnp.bfloat16
-    weights = jnp.asarray(rng.normal(size=6), jnp.float32)
-    slope = jax.grad(lambda z: (module.apply({"batch_stats": given}, z) @ weights).sum())(z)
-    np.testing.assert_allclose(
-        slope, np.tile((np.eye(6) - projection).T @ np.asarray(weights), (4, 1)), atol=1e-5
-    )

@@ -10,28 +10,26 @@ import numpy as np
 import pytest
 
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
-from jax_avemo.training.train_state import evaluated_variables, example_batch, prepare_state
-from jax_avemo.training.train_step import make_evaluation_step
+from jax_avemo.training.train_state import evaluated_variables, example_batch
+from jax_avemo.training.train_step import make_evaluation_step, prepare_training
 
 THREE_STEPS = """
 import json, sys
 import jax, numpy as np
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.runtime import devices
 from jax_avemo.training import build
-from jax_avemo.training.train_state import example_batch, prepare_state
+from jax_avemo.training.train_state import example_batch
+from jax_avemo.training.train_step import prepare_training
 
 size, rows, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 config = settings.make_config("x", size, {"model.dropout": 0.3, "train.modality_dropout": 0.5})
-index = LabelIndex(tuple("abcdefgh"), tuple("1234"))
 model = build.build_model(config, 8, 4)
 mesh = devices.data_mesh()
-state, step = prepare_state(config, model, index, build.Schedule(10, 0, 5), mesh)
+state, step = prepare_training(config, model, 10, mesh)
 rng = np.random.default_rng(0)
 batch = example_batch(config, rows=rows)
 batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
@@ -77,10 +75,9 @@ def test_the_method_as_written_takes_a_step():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_both_steps_lower_for_other_platforms(platform):
     config = settings.make_config("x", "tiny")
-    index = LabelIndex(tuple("abcdefgh"), tuple("12"))
     model = build.build_model(config, 8, 2)
     mesh = devices.data_mesh()
-    state, step = prepare_state(config, model, index, build.Schedule(10, 0, 5), mesh)
+    state, step = prepare_training(config, model, 10, mesh)
     batch = example_batch(config, rows=2)
     lowered = step.trace(state, batch, jax.random.key(0)).lower(lowering_platforms=(platform,))
     assert "stablehlo.convolution" in lowered.as_text()

@@ -8,14 +8,12 @@ import pytest
 from jax.sharding import Mesh
 
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.runtime import devices
 from jax_avemo.training import build
-from jax_avemo.training.train_state import evaluated_variables, example_batch, prepare_state
-from jax_avemo.training.train_step import make_evaluation_step
+from jax_avemo.training.train_state import evaluated_variables, example_batch
+from jax_avemo.training.train_step import make_evaluation_step, prepare_training
 
 pytestmark = pytest.mark.gpu
-INDEX = LabelIndex(tuple("abcdefgh"), tuple("1234"))
 ROWS = 8
 
 
@@ -52,7 +50,7 @@ def three_steps(device, size: str = "tiny", **changes) -> tuple:
     model = build.build_model(config, 8, 4)
     mesh = Mesh(np.array([device]), ("data",))
     with jax.default_device(device), jax.default_matmul_precision("float32"):
-        state, step = prepare_state(config, model, INDEX, build.Schedule(10, 0, 5), mesh)
+        state, step = prepare_training(config, model, 10, mesh)
         batch = devices.place_batch(a_batch(config), mesh)
         losses = []
         for _ in range(3):
@@ -90,7 +88,7 @@ def test_a_gpu_predicts_what_the_processor_predicts(gpu):
 
 def test_bfloat16_learns_what_float32_learns(gpu):
     single, _, _ = three_steps(gpu)
-    half, state, _ = three_steps(gpu, train__precision="bfloat16")
+    half, state, _ = three_steps(gpu, model__dtype="bfloat16")
     for name, value in single[0].items():
         if name.startswith("loss/"):
             np.testing.assert_allclose(half[0][name], value, rtol=0.05, atol=0.02, err_msg=name)
@@ -101,7 +99,9 @@ def test_bfloat16_learns_what_float32_learns(gpu):
 
 def test_the_method_as_written_takes_steps_in_bfloat16(gpu):
     """ResNeXt50 at 224 px, eight frames a clip, in two parts."""
-    losses, state, _ = three_steps(gpu, "full", train__precision="bfloat16", train__accumulate=2)
+    losses, state, _ = three_steps(
+        gpu, "full", model__dtype="bfloat16", train__accumulation_steps=2
+    )
     assert sum(leaf.size for leaf in jax.tree.leaves(state.params)) > 25e6
     assert all(np.isfinite(value) for step in losses for value in step.values())
     assert losses[-1]["skipped"] == 0

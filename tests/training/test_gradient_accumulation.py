@@ -1,7 +1,5 @@
 """A batch in parts gives the gradients of the whole; what is remembered and in which precision."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,14 +8,13 @@ import optax
 import pytest
 
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.models.layers.batch_norm import MaskedBatchNorm
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
-from jax_avemo.training.gradient_accumulation import vjp_in_parts
-from jax_avemo.training.train_state import example_batch, prepare_state
-from jax_avemo.training.train_step import make_train_step, tasks
+from jax_avemo.training.gradient_accumulation import accumulated_vjp
+from jax_avemo.training.train_state import build_balancer, example_batch
+from jax_avemo.training.train_step import make_train_step, prepare_training
 
 ROWS, EMOTIONS, SUBJECTS = 8, 4, 3
 SMALL = {"train.batch_size": ROWS, "model.dropout": 0.0, "train.modality_dropout": 0.0}
@@ -48,19 +45,17 @@ def frozen_statistics(next_function, args, kwargs, context):
 
 def gradient_of_a_step(config, parts: int, *, freeze: bool, batch: dict):
     """Plain SGD with rate 1: what a step subtracts is the gradient."""
+    config = settings.from_dict(settings.to_dict(config) | {"train.accumulation_steps": parts})
     model = build.build_model(config, EMOTIONS, SUBJECTS)
-    objective = build.build_objective(config, 10)
-    balancer = build.build_balancer(config, EMOTIONS, SUBJECTS)
-    index = LabelIndex(tuple("abcd"), tuple("123"))
-    schedule = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
+    balancer = build_balancer(config, model)
     mesh = devices.data_mesh()
-    state, _ = prepare_state(config, model, index, schedule, mesh)
+    state, _ = prepare_training(config, model, 10, mesh)
     state = state.replace(
         step=jnp.int32(4),
-        optimizer=optax.sgd(1.0).init(state.params),
-        balancer=balancer.init(tasks(objective)),
+        opt_state=optax.sgd(1.0).init(state.params),
+        balancer_state=balancer.init(),
     )
-    step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, objective, parts))
+    step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, config, 10))
     with nn.intercept_methods(frozen_statistics if freeze else lambda f, a, k, c: f(*a, **k)):
         after, metrics = step(state, devices.place_batch(batch, mesh), jax.random.key(0))
     gradient = jax.tree.map(lambda old, new: old - new, state.params, after.params)
@@ -87,7 +82,7 @@ def test_a_network_in_parts_has_the_gradient_of_the_whole():
         return jnp.sum(jnp.square(hidden.T @ hidden)) + jnp.max(hidden)
 
     def in_parts(parts):
-        outputs, pull_back, aside = vjp_in_parts(network, params, rows, jax.random.key(0), parts)
+        outputs, pull_back, aside = accumulated_vjp(network, params, rows, jax.random.key(0), parts)
         (gradient,) = pull_back((jax.grad(compared)(outputs[0]), None))
         return outputs, gradient, aside
 
@@ -173,8 +168,9 @@ def test_parts_that_the_devices_cannot_share_are_refused():
 
 def test_the_objective_of_these_tests_has_every_term():
     """Else the equalities above would say less than they claim."""
-    objective = build.build_objective(settings.make_config("x", "tiny", SMALL), 10)
-    assert objective.adversarial
-    assert objective.orthogonality
-    assert objective.auxiliary
-    assert dataclasses.asdict(objective)["modality_dropout"] == 0.0
+    config = settings.make_config("x", "tiny", SMALL)
+    assert config.model.decouple
+    assert config.model.adversary != "none"
+    assert config.objective.orthogonality_weight
+    assert config.objective.auxiliary_weight
+    assert config.train.modality_dropout == 0.0

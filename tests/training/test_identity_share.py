@@ -1,7 +1,5 @@
 """Identity and coupling gradients at z, scaled by `objective.identity_gradient_scale`."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +11,8 @@ from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.runtime import devices
 from jax_avemo.training import build
-from jax_avemo.training.train_state import prepare_state
-from jax_avemo.training.train_step import make_train_step, tasks
+from jax_avemo.training.train_state import build_balancer
+from jax_avemo.training.train_step import make_train_step, prepare_training
 
 pytestmark = pytest.mark.slow  # a compiled step
 INDEX = LabelIndex(tuple("abcd"), tuple("123"))
@@ -30,29 +28,26 @@ HEADS = (
 
 @pytest.fixture(scope="module")
 def moves():
-    """Of every parameter under plain SGD, and the metrics, by share."""
-    config = settings.make_config("x", "tiny", {"train.batch_size": 4})
+    """By scale: change of the parameters under plain SGD, metrics, state of the balancer."""
+    return {scale: jax.device_get(one_step(scale)) for scale in (0.0, 0.5, 1.0)}
+
+
+def one_step(scale: float):
+    changes = {"train.batch_size": 4, "objective.identity_gradient_scale": scale}
+    config = settings.make_config("x", "tiny", changes)
     model = build.build_model(config, len(INDEX.emotions), len(INDEX.subjects))
-    schedule = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
-    state, _ = prepare_state(config, model, INDEX, schedule, devices.data_mesh())
-    objective = build.build_objective(config, 10)
-    balancer = build.build_balancer(config, len(INDEX.emotions), len(INDEX.subjects))
+    state, _ = prepare_training(config, model, 10, devices.data_mesh())
+    balancer = build_balancer(config, model)
     state = state.replace(
         step=jnp.int32(4),
-        optimizer=optax.sgd(1.0).init(state.params),
-        balancer=balancer.init(tasks(objective)),
+        opt_state=optax.sgd(1.0).init(state.params),
+        balancer_state=balancer.init(),
     )
     batch = devices.place_batch(small_batch(config), devices.data_mesh())
-
-    @jax.jit
-    def after(share):
-        ours = replace(objective)
-        object.__setattr__(ours, "identity_share", share)  # traced: one compilation for all
-        step = make_train_step(model, optax.sgd(1.0), balancer, ours)
-        new, metrics = step(state, batch, jax.random.key(0))
-        return jax.tree.map(jnp.subtract, new.params, state.params), metrics, new.balancer
-
-    return {share: jax.device_get(after(share)) for share in (0.0, 0.5, 1.0)}
+    step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, config, 10))
+    new, metrics = step(state, batch, jax.random.key(0))
+    change = jax.tree.map(jnp.subtract, new.params, state.params)
+    return change, metrics, new.balancer_state
 
 
 def trunk(params):

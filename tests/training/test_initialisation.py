@@ -15,7 +15,8 @@ from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build, checkpoints, initialisation
 from jax_avemo.training.optimizer import build_optimizer, layer_rate
-from jax_avemo.training.train_state import describe_state, example_batch, prepare_state
+from jax_avemo.training.train_state import describe_state, example_batch
+from jax_avemo.training.train_step import prepare_training
 
 INDEX = LabelIndex(tuple("abcd"), ("s1", "s2", "s3"))
 SPLIT = Split(
@@ -32,7 +33,6 @@ SPLIT = Split(
     validation_subjects=("s4",),
     test_subjects=("s5",),
 )
-SCHEDULE = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
 
 
 def small_config(**changes):
@@ -53,7 +53,7 @@ def small_config(**changes):
 
 def describe(config):
     model = build.build_model(config, len(INDEX.emotions), len(INDEX.subjects))
-    return model, describe_state(config, model, INDEX, SCHEDULE, devices.data_mesh())
+    return model, describe_state(config, model, 10, devices.data_mesh())
 
 
 def state_of(config):
@@ -69,7 +69,7 @@ def state_of(config):
         ),
         shapes,
     )
-    return model, state.replace(average_params=state.params)  # as before the first step
+    return model, state.replace(ema_params=state.params)  # as before the first step
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_step_leaves_frozen_stages_alone_and_moves_all_else(started):
     config, model, _, state = started
     assert config.model.frozen_stages == 2
     mesh = devices.data_mesh()
-    fresh, step = prepare_state(config, model, INDEX, SCHEDULE, mesh)
+    fresh, step = prepare_training(config, model, 10, mesh)
     state = initialisation.given(config, fresh, INDEX, SPLIT, mesh)
     before = jax.device_get(state)
     batch = devices.place_batch(batch_for(config), mesh)
@@ -148,7 +148,7 @@ def test_what_matched_is_said_and_nothing_else_is_touched(started, capsys):
     for name in before.params:
         same = jax.tree.map(np.array_equal, before.params[name], state.params[name])
         assert all(jax.tree.leaves(same)) == (name != "video_network")
-    same = jax.tree.map(np.array_equal, state.params, state.average_params)
+    same = jax.tree.map(np.array_equal, state.params, state.ema_params)
     assert all(jax.tree.leaves(same))
 
 
@@ -202,7 +202,7 @@ def test_heads_of_other_emotions_stay_fresh(run, started):
     moved = jax.tree.map(lambda x: x + 1, before.params)
     config = small_config(**{"init.run": str(run)})
     found = initialisation.given(
-        config, before.replace(average_params=moved), renamed, SPLIT, devices.data_mesh()
+        config, before.replace(ema_params=moved), renamed, SPLIT, devices.data_mesh()
     )
     for name in ("emotion_head", "video_head", "audio_head"):
         jax.tree.map(np.testing.assert_array_equal, found.params[name], moved[name])
@@ -221,12 +221,12 @@ def test_people_a_run_learned_from_are_not_to_be_measured_on(run, started):
 
 def test_a_run_of_another_network_is_one_line(run, started):
     _, _, before, _ = started
-    params = dict(before.average_params)
+    params = dict(before.ema_params)
     params["fusion_layer"] = jax.tree.map(lambda x: x[..., :3], params["fusion_layer"])
     config = small_config(**{"init.run": str(run)})
     with pytest.raises(UserError, match="fusion_layer/.* there; give the same model fields"):
         initialisation.given(
-            config, before.replace(average_params=params), INDEX, SPLIT, devices.data_mesh()
+            config, before.replace(ema_params=params), INDEX, SPLIT, devices.data_mesh()
         )
 
 
@@ -250,15 +250,15 @@ def test_rates_fall_from_stage_to_stage_and_frozen_ones_have_none():
         "fusion_layer": 1.0,
     }
     optimizer, schedule = build_optimizer(
-        learning_rate=0.1, weight_decay=0.5, warmup_steps=0, total_steps=9, clip_norm=0.0,
+        learning_rate=0.1, weight_decay=0.5, warmup_steps=0, total_steps=9, max_grad_norm=0.0,
         layer_decay=0.5, frozen_stages=1,
     )  # fmt: skip
     plain, _ = build_optimizer(
-        learning_rate=0.1, weight_decay=0.5, warmup_steps=0, total_steps=9, clip_norm=0.0
+        learning_rate=0.1, weight_decay=0.5, warmup_steps=0, total_steps=9, max_grad_norm=0.0
     )
-    slopes = jax.tree.map(jnp.ones_like, params)
-    expected, _ = plain.update(slopes, plain.init(params), params)
-    found, _ = optimizer.update(slopes, optimizer.init(params), params)
+    gradients = jax.tree.map(jnp.ones_like, params)
+    expected, _ = plain.update(gradients, plain.init(params), params)
+    found, _ = optimizer.update(gradients, optimizer.init(params), params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(found):
         whole = float(expected["fusion_layer"]["kernel"][0, 0])
         np.testing.assert_allclose(leaf, whole * rates[path[-2].key], rtol=1e-6)
@@ -269,7 +269,7 @@ def test_default_optimizer_state_is_that_of_older_checkpoints():
     """Neither option changes the tree of a run that does not use it."""
     params = {"video_network": {"conv1": {"kernel": jnp.ones((2, 2))}}}
     given = {"learning_rate": 0.1, "weight_decay": 0.0, "warmup_steps": 0, "total_steps": 9}
-    optimizer, _ = build_optimizer(**given, clip_norm=1.0)
+    optimizer, _ = build_optimizer(**given, max_grad_norm=1.0)
     reference = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(lambda _: 0.1, mask=lambda p: jax.tree.map(lambda _: True, p)),

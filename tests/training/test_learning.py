@@ -16,15 +16,14 @@ import optax
 import pytest
 
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.evaluation.probes import probe
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.runtime import devices
 from jax_avemo.training import build
 from jax_avemo.training.optimizer import ema
-from jax_avemo.training.train_state import evaluated_variables, example_batch, prepare_state
-from jax_avemo.training.train_step import make_evaluation_step
+from jax_avemo.training.train_state import evaluated_variables, example_batch
+from jax_avemo.training.train_step import make_evaluation_step, prepare_training
 
 EMOTIONS, SUBJECTS, WIDTH = 4, 6, 16
 STEPS, ADVERSARY_STEPS, BATCH, RATE = 400, 5, 64, 2e-3
@@ -45,8 +44,8 @@ def test_the_tiny_network_memorises_16_clips():
         "model.batch_norm_momentum": 0.5,
     }
     steps = 60
+    changes["train.warmup_fraction"] = 2 / steps
     config = settings.make_config("x", "tiny", changes)
-    index = LabelIndex(tuple("abcd"), tuple("123"))
     rng = np.random.default_rng(0)
     batch = example_batch(config, rows=16)
     batch["video"] = rng.integers(0, 256, batch["video"].shape, dtype=np.uint8)
@@ -55,8 +54,7 @@ def test_the_tiny_network_memorises_16_clips():
     batch["subject"] = rng.permutation(np.arange(16) % 3).astype(np.int32)
     mesh = devices.data_mesh()
     model = build.build_model(config, 4, 3)
-    schedule = build.Schedule(steps, warmup_steps=2, steps_between_evaluations=steps)
-    state, step = prepare_state(config, model, index, schedule, mesh)
+    state, step = prepare_training(config, model, steps, mesh)
     placed = devices.place_batch(batch, mesh)
     first = None
     for _ in range(steps):

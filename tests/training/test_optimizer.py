@@ -15,7 +15,7 @@ def build(**changes):
         "weight_decay": 0.0,
         "warmup_steps": 4,
         "total_steps": 20,
-        "clip_norm": 1e9,
+        "max_grad_norm": 1e9,
     }
     return build_optimizer(**(settings | changes))
 
@@ -60,10 +60,10 @@ class TestOptimizer:
         np.testing.assert_allclose(updates["kernel"], -0.025 * 0.5 * 3.0, rtol=1e-6)
         np.testing.assert_array_equal(updates["bias"], 0.0)
 
-    @pytest.mark.parametrize(("clip_norm", "scale"), [(1.0, 0.2), (9.0, 1.0), (0.0, 1.0)])
-    def test_clips_by_the_global_norm(self, clip_norm, scale):
+    @pytest.mark.parametrize(("max_grad_norm", "scale"), [(1.0, 0.2), (9.0, 1.0), (0.0, 1.0)])
+    def test_clips_by_the_global_norm(self, max_grad_norm, scale):
         """Seen in Adam's first moment: (1 - b1) times the clipped gradient. The norm here is 5."""
-        optimizer, _ = build(clip_norm=clip_norm)
+        optimizer, _ = build(max_grad_norm=max_grad_norm)
         parameters = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
         gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
         _, state = first_update(optimizer, gradient, parameters)
@@ -124,8 +124,8 @@ class TestOptimizer:
             build(**changes)
 
     def test_a_negative_norm_is_refused(self):
-        with pytest.raises(ValueError, match="clip_norm"):
-            build(clip_norm=-1.0)
+        with pytest.raises(ValueError, match="max_grad_norm"):
+            build(max_grad_norm=-1.0)
 
 
 class TestEma:

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from jax_avemo import config as settings
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Labels
 from jax_avemo.training import train_loop
@@ -15,6 +16,12 @@ def test_steps_that_are_not_finite_stop_the_run_once_they_repeat():
         UserError, match="20 of 400 steps had a loss or gradient that is not finite"
     ):
         train_loop._stop_if_not_finite({"skipped": train_loop.MOST_SKIPPED}, 400)
+
+
+def test_steps_follow_from_clips_epochs_and_batch():
+    config = settings.make_config("x", "cpu", {"train.epochs": 100, "train.batch_size": 16})
+    assert train_loop.count_steps(config, 163) == 1019  # 100 * 163 / 16
+    assert train_loop.count_steps(config, 0) == 1
 
 
 def of(*pairs: tuple[str, str]) -> list[Labels]:

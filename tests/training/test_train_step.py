@@ -8,26 +8,28 @@ import pytest
 from support.batches import small_batch
 
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.objectives import losses
 from jax_avemo.runtime import devices
 from jax_avemo.training import build
-from jax_avemo.training.erase import SIDES
-from jax_avemo.training.train_state import prepare_state
-from jax_avemo.training.train_step import drop_modalities, make_train_step, tasks
+from jax_avemo.training.train_state import build_balancer
+from jax_avemo.training.train_step import (
+    drop_modalities,
+    make_train_step,
+    modality_dropout_rate,
+    prepare_training,
+)
 
 SUBJECTS, EMOTIONS = 3, 4
+CHANGES = {"train.batch_size": 4, "model.dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
 def world():
-    config = settings.make_config("x", "tiny", {"train.batch_size": 4, "model.dropout": 0.0})
-    index = LabelIndex(tuple("abcd"), tuple("123"))
+    config = settings.make_config("x", "tiny", CHANGES)
     model = build.build_model(config, EMOTIONS, SUBJECTS)
     batch = small_batch(config)
     mesh = devices.data_mesh()
-    schedule = build.Schedule(total_steps=10, warmup_steps=0, steps_between_evaluations=5)
-    state, step = prepare_state(config, model, index, schedule, mesh)
+    state, step = prepare_training(config, model, 10, mesh)
     return config, model, devices.place_batch(batch, mesh), state, step
 
 
@@ -52,9 +54,9 @@ def test_a_step_moves_every_trained_weight_and_counts(world):
     ]
     assert still == []
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.batch_stats, state.batch_stats)
-    for layer, _ in SIDES.values():  # fitted between steps
-        assert not any(jax.tree.leaves(moved.pop(layer)))
     assert all(jax.tree.leaves(moved))
+    # Fitted between steps.
+    jax.tree.map(np.testing.assert_array_equal, after.erasure, state.erasure)
 
 
 def test_the_same_key_gives_the_same_step(world):
@@ -70,7 +72,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(world):
     after, metrics = step(copy(state), broken, jax.random.key(0))
     assert int(metrics["skipped"]) == 1
     assert int(after.step) == 1
-    for name in ("params", "batch_stats", "average_params", "optimizer", "balancer"):
+    for name in ("params", "batch_stats", "ema_params", "opt_state", "balancer_state", "erasure"):
         same = jax.tree.map(np.array_equal, getattr(after, name), getattr(state, name))
         assert all(jax.tree.leaves(same)), name
 
@@ -78,20 +80,20 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counters(world):
 @pytest.mark.slow
 def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
     """Plain SGD through the step equals differentiating the sum of all terms at once."""
-    config, model, batch, state, _ = world
-    objective = build.build_objective(config, 10)
-    whole_share = {"modality_dropout": 0.0, "identity_share": 1.0}
-    objective = type(objective)(**(vars(objective) | whole_share))
-    balancer = build.build_balancer(config, EMOTIONS, SUBJECTS)
-    step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, objective))
+    _, model, batch, state, _ = world
+    changes = {"train.modality_dropout": 0.0, "objective.identity_gradient_scale": 1.0}
+    config = settings.make_config("x", "tiny", CHANGES | changes)
+    objective = config.objective
+    balancer = build_balancer(config, model)
+    step = jax.jit(make_train_step(model, optax.sgd(1.0), balancer, config, 10))
     start = state.replace(
         step=jnp.int32(4),
-        optimizer=optax.sgd(1.0).init(state.params),
-        balancer=balancer.init(tasks(objective)),
+        opt_state=optax.sgd(1.0).init(state.params),
+        balancer_state=balancer.init(),
     )
     after, metrics = step(start, batch, jax.random.key(0))
-    weights = {name: metrics[f"weight/{name}"] for name in tasks(objective)}
-    reversal = objective.reversal * losses.reversal_schedule(4 / 10)
+    weights = {task: metrics[f"weight/{task}"] for task in ("emotion", "identity")}
+    reversal = objective.reversal_strength * losses.reversal_schedule(4 / 10)
     valid, emotion, subject = batch["valid"], batch["emotion"], batch["subject"]
 
     def whole(params):
@@ -108,13 +110,13 @@ def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
         return (
             weights["emotion"] * entropy(out.emotion_logits, emotion, valid, smooth)
             + weights["identity"] * entropy(out.identity_logits, subject, valid)
-            + objective.orthogonality
+            + objective.orthogonality_weight
             * losses.orthogonality(out.emotion_embedding, out.identity_embedding, valid)
             + entropy(out.adversary_identity_logits, subject, valid)
             + entropy(out.adversary_emotion_logits, emotion, valid)
-            + objective.auxiliary
+            + objective.auxiliary_weight
             * entropy(out.video_logits, emotion, valid & out.video_available, smooth)
-            + objective.auxiliary
+            + objective.auxiliary_weight
             * entropy(out.audio_logits, emotion, valid & out.audio_available, smooth)
         )
 
@@ -137,3 +139,10 @@ def test_modality_dropout_never_takes_both_and_never_the_only_one():
     both = ~only_one
     assert abs(float((~left_video)[both].mean()) - 0.2) < 0.03
     assert abs(float((~left_audio)[both].mean()) - 0.2) < 0.03
+
+
+def test_a_modality_that_stands_alone_is_never_dropped():
+    config = settings.make_config("x", "cpu", {"train.modality_dropout": 0.4})
+    assert modality_dropout_rate(config) == 0.4
+    settings.apply_override(config, "model.modalities=audio")
+    assert modality_dropout_rate(config) == 0.0

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,12 +9,12 @@ import numpy as np
 import torch
 
 from jax_avemo import config as settings
-from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.runtime.devices import data_mesh, place_batch
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 from jax_avemo.training import build
-from jax_avemo.training.train_state import example_batch, prepare_state
+from jax_avemo.training.train_state import example_batch
+from jax_avemo.training.train_step import prepare_training
 from torch_twins import images, whole
 from torch_twins.setting import (
     EMOTIONS,
@@ -111,17 +110,17 @@ def inference_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> An
 def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any:
     """(ours, theirs, check) of a training step; checked without dropout, timed with it."""
     config = setting.config
-    index = LabelIndex(tuple(map(str, range(EMOTIONS))), tuple(map(str, range(SUBJECTS))))
-    schedule = build.Schedule(total_steps=1000, warmup_steps=0, steps_between_evaluations=100)
+    total_steps = 1000
 
     def prepared(with_dropout: bool) -> tuple[Any, Any]:
         changed = settings.from_dict(settings.to_dict(config))
         settings.set_field(changed, "objective.identity_gradient_scale", 1.0)  # the twin's
+        settings.set_field(changed, "train.warmup_fraction", 0.0)
         if not with_dropout:
             settings.set_field(changed, "model.dropout", 0.0)
             settings.set_field(changed, "train.modality_dropout", 0.0)
         model = build.build_model(changed, EMOTIONS, SUBJECTS)
-        return prepare_state(changed, model, index, schedule, data_mesh())
+        return prepare_training(changed, model, total_steps, data_mesh())
 
     def ours() -> Call:
         state, step = prepared(with_dropout=True)
@@ -136,21 +135,16 @@ def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any
         return call
 
     def their_step(twin: whole.AVEmoTwin, compile_it: Compiler, dropping: bool) -> Call:
-        objective = build.build_objective(config, schedule.total_steps)
-        if not dropping:
-            objective = replace(objective, modality_dropout=0.0)
         twin = twin.to(setting.device).train().to(memory_format=torch.channels_last)
-        t = config.train
-        balancer = {
-            "emotion": math.log(EMOTIONS),
-            "identity": math.log(SUBJECTS),
-            "alpha": config.objective.gradnorm_alpha,
-            "learning_rate": config.objective.loss_balancing_learning_rate,
-        }
         step = whole.make_train_step(
-            twin, objective, balancer, t.learning_rate, t.weight_decay, t.max_grad_norm, compile_it,
-            setting.mode,
-        )  # fmt: skip
+            twin,
+            config,
+            total_steps=total_steps,
+            initial_losses={"emotion": math.log(EMOTIONS), "identity": math.log(SUBJECTS)},
+            modality_dropout=config.train.modality_dropout if dropping else 0.0,
+            compile_it=compile_it,
+            mode=setting.mode,
+        )
         return wait(lambda: step(tensors), setting.device)
 
     def theirs(compile_it: Compiler) -> Call:

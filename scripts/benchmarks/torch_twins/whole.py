@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,7 +14,6 @@ from jax_avemo.models.audio.spectral import SpectralFrontEnd
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.models.video.pixels import LEAST_CONTRAST, LUMINANCE, _neighbourhood
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
-from jax_avemo.training.train_step import Objective
 from torch_twins.images import ResNeXt
 from torch_twins.sequences import (
     AttentivePooling,
@@ -222,34 +222,42 @@ class AVEmoTwin(nn.Module):
 
 
 def make_train_step(
-    twin: AVEmoTwin, objective: Objective, balancer: Mapping[str, float], learning_rate: float,
-    weight_decay: float, clip_norm: float, compile_it: Callable[[Any], Any],
+    twin: AVEmoTwin,
+    config: ConfigDict,
+    *,
+    total_steps: int,
+    initial_losses: Mapping[str, float],
+    modality_dropout: float,
+    compile_it: Callable[[Any], Any],
     mode: Callable[[], AbstractContextManager[None]],
-) -> Callable[[Mapping[str, torch.Tensor]], dict[str, float]]:  # fmt: skip
+) -> Callable[[Mapping[str, torch.Tensor]], dict[str, float]]:
     """One step of `training.train_step`: a function of a batch that changes the twin."""
+    objective, train = config.objective, config.train
     fuse, decouple = compile_it(twin.fuse), compile_it(twin.decouple)
     params = list(twin.parameters())
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in params if p.ndim > 1], "weight_decay": train.weight_decay},
             {"params": [p for p in params if p.ndim == 1], "weight_decay": 0.0},
         ],
-        lr=learning_rate,
+        lr=train.learning_rate,
         betas=(0.9, ADAM_B2),
         fused=True,
     )
     average = [p.detach().clone() for p in params]
     log_weights = torch.zeros(2, device=params[0].device)
-    initial = torch.tensor([balancer["emotion"], balancer["identity"]], device=params[0].device)
-    balancing = torch.optim.Adam([log_weights], lr=balancer["learning_rate"])
+    initial = torch.tensor(
+        [initial_losses["emotion"], initial_losses["identity"]], device=params[0].device
+    )
+    balancing = torch.optim.Adam([log_weights], lr=objective.loss_balancing_learning_rate)
     taken = 0
 
     def step(batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         nonlocal taken
-        progress = taken / objective.total_steps
-        reversal = objective.reversal * (2 / (1 + math.exp(-10 * progress)) - 1)
+        progress = taken / total_steps
+        reversal = objective.reversal_strength * (2 / (1 + math.exp(-10 * progress)) - 1)
         emotion, subject = batch["emotion"], batch["subject"]
-        draw, rate = torch.rand(emotion.shape, device=emotion.device), objective.modality_dropout
+        draw, rate = torch.rand(emotion.shape, device=emotion.device), modality_dropout
         present = (draw >= rate / 2, draw < 1 - rate / 2)
         with mode():
             z, inputs, of_video, of_audio = fuse(
@@ -270,20 +278,20 @@ def make_train_step(
             "audio": F.cross_entropy(of_audio, emotion, label_smoothing=smoothing),
         }
         names = ("emotion", "identity")
-        slopes = [torch.autograd.grad(losses[n], cut, retain_graph=True)[0] for n in names]
+        gradients = [torch.autograd.grad(losses[n], cut, retain_graph=True)[0] for n in names]
         weights = log_weights.exp().clone()
         of_heads = (
             weights[0] * losses["emotion"]
             + weights[1] * losses["identity"]
-            + objective.orthogonality * losses["orthogonality"]
+            + objective.orthogonality_weight * losses["orthogonality"]
             + losses["adversary_identity"]
             + losses["adversary_emotion"]
         )
-        of_branches = objective.auxiliary * (losses["video"] + losses["audio"])
-        with torch.no_grad():  # GradNorm's slope, and its own Adam
-            norms = weights * torch.stack([(inputs.T @ slope).norm() for slope in slopes])
+        of_branches = objective.auxiliary_weight * (losses["video"] + losses["audio"])
+        with torch.no_grad():  # GradNorm's gradient, and its own Adam
+            norms = weights * torch.stack([(inputs.T @ gradient).norm() for gradient in gradients])
             rates = torch.stack([losses["emotion_unsmoothed"], losses["identity"]]) / initial
-            target = norms.mean() * (rates / rates.mean()) ** balancer["alpha"]
+            target = norms.mean() * (rates / rates.mean()) ** objective.gradnorm_alpha
             log_weights.grad = (norms - target).sign() * norms
             balancing.step()
             log_weights.sub_(log_weights.logsumexp(0) - math.log(2))
@@ -291,11 +299,11 @@ def make_train_step(
         of_heads.backward()
         # Once through the trunk.
         torch.autograd.backward([of_branches, z], [None, cut.grad.to(z.dtype)])
-        norm = nn.utils.clip_grad_norm_(params, clip_norm)
+        norm = nn.utils.clip_grad_norm_(params, train.max_grad_norm)
         if math.isfinite(norm):
             optimizer.step()
         taken += 1
-        kept = min(objective.ema, taken / (9 + taken))
+        kept = min(train.ema_decay, taken / (9 + taken))
         with torch.no_grad():
             torch._foreach_lerp_(average, params, 1 - kept)
         found = {f"loss/{name}": value for name, value in losses.items()}

@@ -1,1 +1,1 @@
-"""Losses and how task gradients are weighed."""
+"""Losses and loss balancing."""

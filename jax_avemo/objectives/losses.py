@@ -1,4 +1,4 @@
-"""The loss formulas: classification, independence of two embeddings, and the reversal's schedule.
+"""Loss formulas: cross entropy, independence of two embeddings, schedule of the gradient reversal.
 
 Every function is pure, takes a boolean row mask (True = counts) and has a finite gradient whatever
 stands in the rows that do not count.

@@ -1,8 +1,8 @@
-"""How a run is saved and found again: Orbax, the best and the latest, self-contained.
+"""Checkpoints of a run: the best and the latest, written by Orbax, with checksums.
 
 A checkpoint holds the state and everything needed to use it without a config file: the resolved
-config, who was in which split, the emotions' and subjects' numbers, and the validation figures.
-Beside them lie their checksums: what is read here is what was saved, or is refused.
+config, the split, the numbers of emotions and subjects, and the validation metrics. Every read
+compares checksums; a damaged checkpoint is refused.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def _score(metrics: Any) -> float:
 def open_checkpoints(run: Path, *, read_only: bool = False) -> ocp.CheckpointManager:
     """The checkpoints of a run directory; the best by validation UAR and the latest are kept.
 
-    One whose figures or story are damaged is refused when reading, and deleted with a line when
+    A checkpoint whose JSON items are damaged is refused when reading, and deleted with a line when
     writing: the run then goes on from the one before.
     """
     folder = (run / "checkpoints").absolute()
@@ -130,7 +130,7 @@ def restore_latest(manager: ocp.CheckpointManager, like: State) -> State | None:
 
 
 def read_about(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
-    """What a checkpoint says of itself: config, split, names, validation figures."""
+    """The facts beside a checkpoint's state: config, split, names, validation metrics."""
     folder = Path(manager.directory)
     try:
         return checksums.read_about(folder / str(step))
@@ -139,7 +139,7 @@ def read_about(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
 
 
 def best_step(manager: ocp.CheckpointManager, run: Path) -> int:
-    """The step whose checkpoint did best on the validation subjects."""
+    """The step of the checkpoint with the best validation UAR."""
     step = manager.best_step()
     if step is None:
         step = manager.latest_step()
@@ -178,7 +178,7 @@ def _restore(folder: Path, like: State) -> State:
 
 
 def _whole(folder: Path, steps: list[int]) -> list[int]:
-    """Those of `steps` that are as they were saved."""
+    """The steps whose checkpoints are undamaged."""
     whole = []
     for step in steps:
         with contextlib.suppress(DamagedError):
@@ -214,7 +214,7 @@ def _drop(folder: Path, step: int, damage: DamagedError) -> None:
 
 @contextlib.contextmanager
 def _full_disk(manager: ocp.CheckpointManager) -> Iterator[None]:
-    """Storage libraries say that the disk is full in exceptions of their own."""
+    """ENOSPC for a full disk, which storage libraries report in exceptions of their own."""
     try:
         yield
     except Exception as error:

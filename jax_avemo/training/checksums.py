@@ -1,7 +1,7 @@
-"""How a saved checkpoint is known to be what was saved: a CRC-32 of every leaf, kept beside it.
+"""Checksums of a checkpoint: a CRC-32 of every leaf, computed before anything is written.
 
-The storage below has no end-to-end check of its own: a flipped bit in a stored array is restored
-without a word (measured). The sums are taken of what was to be saved, before anything is written.
+Orbax and its storage have no end-to-end check: a flipped bit in a stored array is restored without
+an error (measured).
 """
 
 import gc
@@ -20,11 +20,11 @@ import orbax.checkpoint as ocp
 
 
 class DamagedError(Exception):
-    """A step's folder does not hold what was saved; the message says in a few words what."""
+    """The folder of a step does not hold what was saved; the message names the item."""
 
 
 def sums_of(state: Any, about: Any, metrics: Any) -> dict[str, Any]:
-    """What is stored as the checkpoint's item `checksums`."""
+    """The item `checksums` of a checkpoint."""
     leaves = {name: _sum(_on_host(leaf)) for name, leaf in named_leaves(state).items()}
     return {"state": leaves, "about": _json_sum(about), "metrics": _json_sum(metrics)}
 
@@ -43,18 +43,18 @@ def read_about(step: Path) -> Any:
     Raises:
       DamagedError: one of the JSON items is not what was saved.
     """
-    return _read_story(step)[0]
+    return _read_items(step)[0]
 
 
 def read_state(step: Path) -> dict[str, np.ndarray]:
     """All leaves of a step's folder, by name, each with the checksum it was saved with.
 
-    They are read as NumPy has them: neither devices nor knowledge of the network are needed.
+    They are read into NumPy arrays: neither devices nor the network are needed.
 
     Raises:
       DamagedError: something in the folder is not what was saved.
     """
-    expected = _read_story(step)[1]
+    expected = _read_items(step)[1]
     with _quiet():
         try:
             arrays = named_leaves(_read_arrays(step / "state"))
@@ -68,7 +68,7 @@ def read_state(step: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_story(step: Path) -> tuple[Any, dict[str, int]]:
+def _read_items(step: Path) -> tuple[Any, dict[str, int]]:
     """`about` and the leaves' checksums."""
     try:
         sums = _read(step / "checksums/metadata")

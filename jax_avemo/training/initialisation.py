@@ -21,7 +21,7 @@ from jax_avemo.training import build, checkpoints
 from jax_avemo.training.train_state import TrainState, describe_state
 
 _OF_SUBJECTS = ("identity_head", "identity_adversary", "emotion_adversary")
-"""Parts whose meaning hangs on who the training subjects are: never taken over."""
+"""Parts whose classes are the training subjects: never taken over."""
 _OF_EMOTIONS = ("emotion_head", "video_head", "audio_head")
 """Parts that are taken over where the emotions are the same, in the same order."""
 _SAME_PEOPLE = ("data.corpus", "data.source", "data.demo_seed", "data.demo_actors")
@@ -134,7 +134,8 @@ def from_run(
 
 
 def refuse_leak(run: Path, about: dict[str, Any], config: ConfigDict, split: Split) -> None:
-    """UserError when a training subject of `run` selects or tests now, or a selecting one tests."""
+    """UserError when a training subject of `run` is validation or test subject now, or a validation
+    subject is test subject."""
     here = settings.to_dict(config)
     if not split.subject_independent or any(
         about["config"].get(k) != here[k] for k in _SAME_PEOPLE

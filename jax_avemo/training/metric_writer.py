@@ -1,5 +1,8 @@
-"""metrics.jsonl: one JSON object a logged step, with no times in it, so that a run that was killed
-and resumed leaves the same bytes as an unbroken one."""
+"""The metrics file, metrics.jsonl: one JSON object a logged step.
+
+It holds no times, so that a run that was killed and resumed leaves the same bytes as an unbroken
+one.
+"""
 
 import json
 import math

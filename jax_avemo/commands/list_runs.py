@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jax_avemo import config as settings
-from jax_avemo import runs
 
 HELP = "list the runs below a folder, the configs and the sizes"
 EXAMPLES = "avemo list runs/crossval"
@@ -20,6 +19,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the runs, then what a run can be made of."""
+    from jax_avemo import runs
+
     found = runs.list_runs(args.folder)
     if args.json:
         print(json.dumps([asdict(summary) for summary in found]))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jax_avemo.command_line import natural
+from jax_avemo.configs.default import DEFAULT
 from jax_avemo.data.corpora import READERS
 from jax_avemo.runtime.progress import say
 
@@ -16,7 +17,8 @@ avemo prepare folder --source RECORDINGS --data-dir data/mine --preview"""
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    """Those of this command."""
+    """Those of this command; the defaults are those of training at size full."""
+    stored = DEFAULT["data"]
     p.add_argument(
         "corpus",
         choices=tuple(READERS),
@@ -31,9 +33,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
     p.add_argument("--workers", type=natural, default=0, help="processes (0: one a core)")
-    p.add_argument("--size", type=int, default=256, help="side of the stored face crops, px")
-    p.add_argument("--fps", type=float, default=15.0, help="stored frames a second")
-    p.add_argument("--max-seconds", type=float, default=12.0, help="longer takes are refused")
+    p.add_argument(
+        "--size", type=int, default=stored["stored_size"], help="side of the stored face crops, px"
+    )
+    p.add_argument("--fps", type=float, default=stored["stored_fps"], help="stored frames a second")
+    p.add_argument(
+        "--max-seconds", type=float, default=stored["max_seconds"], help="longer takes are refused"
+    )
     p.add_argument(
         "--modality",
         choices=("both", "audio", "video"),
@@ -43,7 +49,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--face-fallback",
         choices=("reject", "center"),
-        default="reject",
+        default=stored["face_fallback"],
         help="what becomes of a take without a face: refused, or the middle of each picture",
     )
     p.add_argument(

@@ -36,6 +36,7 @@ GUARDED = {
     "jax_avemo/inference/onnx_export.py": "onnx",
     "jax_avemo/pretrained/weight_files.py": "bench",  # tests/pretrained
     "jax_avemo/report/figures.py": "report",
+    "jax_avemo/report/tensorboard.py": "tensorboard",
     "jax_avemo/synthetic/speech.py": "demo",
     "jax_avemo/synthetic/voice.py": "demo",
     "jax_avemo/web/app.py": "web",
@@ -182,7 +183,12 @@ from jax_avemo.runtime.errors import UserError
 for module in pkgutil.walk_packages(jax_avemo.__path__, "jax_avemo."):
     if module.name not in ("jax_avemo.web.app", "jax_avemo.web.serve"):
         importlib.import_module(module.name)
-for command in (["serve"], ["report", sys.argv[1]], ["demo", sys.argv[1] + "/demo"]):
+for command in (
+    ["serve"],
+    ["report", sys.argv[1]],
+    ["report", sys.argv[1], "--tensorboard"],
+    ["demo", sys.argv[1] + "/demo"],
+):
     assert main(command) == 1
 try:
     to_onnx(dict, {})
@@ -208,5 +214,5 @@ def test_without_extras_commands_say_what_to_install(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     said = re.findall(r"^.*pip install 'jax_avemo\[(\w+)\]'.*$", ran.stderr, re.MULTILINE)
-    assert said == ["web", "report", "demo", "onnx"]
+    assert said == ["web", "report", "tensorboard", "demo", "onnx"]
     assert len(ran.stderr.splitlines()) == len(said)

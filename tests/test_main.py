@@ -60,8 +60,8 @@ def test_results_say_where_they_come_from(home):
     assert results["subject_independent"]
     assert results["config"]["train.epochs"] == 4
     assert results["metrics"]["test"]["clips"] == 16
-    low, high = results["metrics"]["test"]["uar_interval"]
-    assert low <= results["metrics"]["test"]["uar"] <= high
+    assert 0 <= results["metrics"]["test"]["uar"] <= 1
+    assert results["metrics"]["test"]["uar_interval"] is None  # one subject
     assert {"commit", "versions", "hardware", "seed", "schema_version"} <= results.keys()
     lines = (home / "runs/whole/predictions.jsonl").read_text().splitlines()
     assert len(lines) == 16

@@ -19,11 +19,21 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--no-attention", action="store_true", help="do not run the network to see where it looks"
     )
+    p.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write the training log as TensorBoard events too, RUN/tensorboard",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the page and print its path."""
+    """Write the page, and the events where asked, and print the paths."""
     from jax_avemo.report.write import write_report
+
+    if args.tensorboard:
+        from jax_avemo.report.tensorboard import write_tensorboard
+
+        print(write_tensorboard(args.folder))
 
     print(
         write_report(

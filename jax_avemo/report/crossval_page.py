@@ -59,7 +59,7 @@ def _results(experiments: Mapping[str, Experiment], chance: float) -> str:
         )
     header = ("", "UAR, %", "WAR", "macro-F1", "ECE", "ECE scaled", "parameters", "training, s")
     return html.figure(
-        figures.forest(estimates, "UAR, %", chance), "UAR with 95 % intervals; dotted: chance."
+        figures.estimates(estimates, "UAR, %", chance), "UAR with 95 % intervals; dotted: chance."
     ) + html.table(header, rows)
 
 
@@ -134,13 +134,13 @@ def _people(experiments: Mapping[str, Experiment]) -> str:
 
 
 def _confusions(experiments: Mapping[str, Experiment], emotions: Sequence[str]) -> str:
-    return "".join(
-        html.figure(
-            figures.confusion(found.metrics.confusion, emotions, name),
-            f"{name}: recall in %, mean over seeds.",
+    panels = [
+        figures.confusion(
+            *figures.reordered(found.metrics.confusion, emotions), f"{name}, recall in %"
         )
         for name, found in experiments.items()
-    )
+    ]
+    return html.figure(panels, "Mean over seeds.")
 
 
 def _configs(experiments: Mapping[str, Experiment]) -> str:

@@ -1,4 +1,4 @@
-"""HTML of a report: escaped text, tables and pictures, in one file.
+"""HTML of a report: escaped text, tables and figures, in one file.
 
 The page forbids itself every request (Content-Security-Policy), has no script, and follows the
 reader's light or dark setting.
@@ -6,6 +6,8 @@ reader's light or dark setting.
 
 from collections.abc import Sequence
 from html import escape
+
+from jax_avemo.report.figures import Panel, as_svg
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1c1d20; --soft: #5d616b;
@@ -34,14 +36,34 @@ td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-wi
 pre { background: var(--tint); padding: .7rem; border-radius: .4rem; overflow-x: auto;
   font-size: .85rem; }
 figure { margin: .8rem 0; }
+.panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
+.panels svg { flex: 1 1 23rem; min-width: 0; }
+.headline { font-size: 1.9rem; font-weight: 700; line-height: 1.2; margin: .4rem 0; }
+.headline small { font-size: 1rem; font-weight: 400; color: var(--soft); }
 nav a { margin-right: .9rem; white-space: nowrap; }
 a { color: var(--mark); }
 summary { cursor: pointer; color: var(--mark); }
 svg { height: auto; display: block; }
-@media (max-width: 36rem) { body { padding: .7rem; } h1 { font-size: 1.3rem; } }
+@media (max-width: 36rem) { body { padding: .7rem; } h1 { font-size: 1.3rem; }
+  th, td { white-space: normal; padding-right: .5rem; }
+  td:first-child { white-space: nowrap; }
+  .stacked td:first-child { white-space: normal; overflow-wrap: anywhere; }
+  .stacked thead { display: none; }
+  .stacked, .stacked tbody, .stacked tr, .stacked caption { display: block; }
+  .stacked tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
+  .stacked td, .stacked td.text { display: flex; justify-content: space-between; gap: 1rem;
+    border: 0; padding: .1rem 0; text-align: right; min-width: 0; }
+  .stacked td:first-child { font-weight: 600; }
+  .stacked td:not(:first-child)::before { content: attr(data-label); color: var(--soft);
+    text-align: left; } }
 @media print { body { max-width: none; } details { display: block; } }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def headline(words: str, beside: str) -> str:
+    """The figure that a reader came for, and what it has to be compared with."""
+    return f'<p class="headline">{escape(words)} <small>{escape(beside)}</small></p>'
 
 
 def text(words: object, kind: str = "p", css: str = "") -> str:
@@ -51,12 +73,15 @@ def text(words: object, kind: str = "p", css: str = "") -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
-    """A table; numbers to the right, long words broken."""
+    """A table; numbers to the right, long words broken. On a phone wide ones stand row by row."""
 
     def cell(value: object, place: int) -> str:
         words = str(value)
         css = ' class="text"' if place and (len(words) > 28 or ", " in words) else ""
-        return f"<td{css}>{escape(words)}</td>"
+        label = f' data-label="{escape(header[place])}"' if stacked and place else ""
+        return f"<td{css}{label}>{escape(words)}</td>"
+
+    stacked = len(header) > 4
 
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
@@ -65,14 +90,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str 
     )
     said = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     top = f"<thead><tr>{head}</tr></thead>" if any(header) else ""
-    return f'<div class="wide"><table>{said}{top}<tbody>{body}</tbody></table></div>'
+    css = ' class="stacked"' if stacked else ""
+    return f'<div class="wide"><table{css}>{said}{top}<tbody>{body}</tbody></table></div>'
 
 
-def figure(svg: str, caption: str) -> str:
-    """A picture with what it shows."""
-    said = escape(caption)
-    drawn = svg.replace("<svg ", f'<svg aria-label="{said}" ', 1)
-    return f'<figure><div class="wide">{drawn}</div><figcaption>{said}</figcaption></figure>'
+def figure(panels: Panel | Sequence[Panel], caption: str) -> str:
+    """Panels, side by side where there is room, and what they show."""
+    shown = [panels] if isinstance(panels, Panel) else panels
+    drawn = "".join(
+        as_svg(panel).replace("<svg ", f'<svg aria-label="{escape(panel.title)}" ', 1)
+        for panel in shown
+    )
+    said = f"<figcaption>{escape(caption)}</figcaption>"
+    return f'<figure><div class="panels">{drawn}</div>{said}</figure>'
 
 
 def commands(lines: Sequence[str]) -> str:

@@ -1,16 +1,20 @@
 """Report page of a run."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
+from jax_avemo.evaluation.metrics import recall_and_precision
+from jax_avemo.evaluation.predictions import ClipPrediction
 from jax_avemo.evaluation.results import Condition, Facts, Metrics, Results
-from jax_avemo.evaluation.tables import percent, with_interval
-from jax_avemo.report import figures, html
+from jax_avemo.evaluation.tables import interval, percent, with_interval
+from jax_avemo.report import attention_figures, figures, html
 from jax_avemo.report.attention_maps import Looked
-from jax_avemo.schema import AUDIO_SAMPLE_RATE
+
+SECTIONS = 11
+"""That `run_page` makes."""
 
 
 def marks(record: Facts) -> str:
@@ -23,64 +27,130 @@ def marks(record: Facts) -> str:
     return "".join(html.text(words, css="warn") for words in said)
 
 
+class RunFiles(NamedTuple):
+    """What a run directory has beside results.json."""
+
+    log: Sequence[Mapping[str, Any]] = ()
+    """Lines of metrics.jsonl."""
+    predictions: Sequence[ClipPrediction] = ()
+    embeddings: Mapping[str, Shaped[np.ndarray, "N ..."]] | None = None
+    robustness: Mapping[str, Condition] | None = None
+
+
 def run_page(
     results: Results,
-    log: Sequence[Mapping[str, Any]],
-    embeddings: Mapping[str, Shaped[np.ndarray, "N ..."]] | None,
+    files: RunFiles,
     looked: Sequence[Looked],
-    robustness: Mapping[str, Condition] | None,
     run: str,
+    *,
+    without_attention: str = "",
+    after_each: Callable[[], object] = lambda: None,
 ) -> str:
     """One HTML file.
 
     Args:
       results: of results.json.
-      log: lines of metrics.jsonl.
-      embeddings: of embeddings.npz; None = there is none.
-      looked: of `attention.look`; empty = not asked for.
-      robustness: of results-robustness.json; None = not measured.
+      files: what else the run has.
+      looked: of `attention_maps.look`; empty = not shown.
       run: its directory, for the commands.
+      without_attention: why the network could not be run on its clips; "" = it was, or not asked.
+      after_each: called after each of `SECTIONS` sections.
     """
+    sections: list[tuple[str, str]] = []
+
+    def add(heading: str, content: str) -> None:
+        if content:
+            sections.append((heading, content))
+        after_each()
+
+    add("Every emotion", _emotions(results))
+    add("Worst mistakes", _mistakes(files.predictions))
+    add("Scores", _scores(results.test))
+    add("Training", _training(files.log, results.step))
+    add("Calibration", _calibration(results))
+    add("Identity leakage", _leakage(results))
+    add("Embeddings", "" if files.embeddings is None else _projections(files.embeddings))
+    note = html.text(without_attention, css="soft") if without_attention else ""
+    add("Attention", _attention(looked) if looked else note)
+    add("Degraded input", "" if files.robustness is None else _robustness(files.robustness))
+    add("Data", _data(results))
+    add("Reproduction", _again(results, run))
+    return html.page(f"Run {results.name}", _first_screen(results), sections)
+
+
+def _first_screen(results: Results) -> str:
+    """UAR against chance, the confusion matrix, and every subject."""
     test = results.test
-    uar, chance = with_interval(test.estimates["UAR"]), percent(test.chance)
-    lead = marks(results) + html.text(
-        f"UAR {uar} %, chance {chance} %: {test.clips} clips of "
-        f"{len(results.split.test_subjects)} subjects that took no part in training or selection, "
-        f"size {results.size}, corpus {results.corpus}."
-        if results.subject_independent
-        else f"UAR {uar} %, chance {chance} %: {test.clips} clips."
+    uar = test.estimates["UAR"]
+    who = f"{test.clips} clips of {len(test.uar_by_subject)} subjects"
+    if results.subject_independent:
+        who += " that took no part in training or selection"
+    return (
+        marks(results)
+        + html.headline(
+            f"UAR {percent(uar.value)} %",
+            f"{interval(uar)} (95 %, over subjects); chance {percent(test.chance)} %",
+        )
+        + html.text(f"{who}; size {results.size}, corpus {results.corpus}.")
+        + html.figure(
+            [
+                figures.confusion(*figures.reordered(test.confusion, results.emotions)),
+                figures.subjects(test.uar_by_subject, test.chance),
+            ],
+            f"Worst quarter of the subjects: {percent(test.uar_worst_quartile)} %."
+            + "".join(f" {sex}: {percent(value)} %." for sex, value in test.uar_by_sex.items()),
+        )
     )
-    sections = [
-        ("Results", _results(results)),
-        ("Who it works for", _people(test)),
-        ("Training", html.figure(figures.training(log), "Losses, task weights, selection.")),
-        ("Calibration", _calibration(results)),
-        ("Identity leakage", _leakage(results)),
+
+
+def _emotions(results: Results) -> str:
+    matrix, emotions = figures.reordered(results.test.confusion, results.emotions)
+    rows = [
+        (emotion, percent(recall), percent(precision), round(sum(row)))
+        for emotion, row, (recall, precision) in zip(
+            emotions, matrix, recall_and_precision(matrix), strict=True
+        )
     ]
-    if embeddings is not None:
-        sections.append(("Embeddings", _projections(embeddings)))
-    if looked:
-        sections.append(("Where it looks", _attention(looked)))
-    if robustness is not None:
-        sections.append(("Worse input", _robustness(robustness)))
-    sections += [("Data", _data(results)), ("Make it again", _again(results, run))]
-    return html.page(f"Run {results.name}", lead, sections)
-
-
-def _results(results: Results) -> str:
-    test = results.test
-    rows = [(title, with_interval(estimate)) for title, estimate in test.estimates.items()]
-    matrix = figures.confusion(test.confusion, results.emotions, "recall, %")
     return html.table(
-        ("", "% (95 % interval over subjects)"), rows, "Unseen subjects"
-    ) + html.figure(matrix, "Rows: the emotion that was acted. Columns: what the network said.")
+        ("emotion", "recall, %", "precision, %", "clips"),
+        rows,
+        "Recall: of the clips of an emotion, how many were predicted as it. Precision: of the "
+        "clips predicted as it, how many are.",
+    )
 
 
-def _people(test: Metrics) -> str:
-    rows = [("worst quarter of the subjects", percent(test.uar_worst_quartile))]
-    rows += [(sex, percent(uar)) for sex, uar in test.uar_by_sex.items()]
-    drawn = figures.subjects(test.uar_by_subject, test.chance)
-    return html.table(("", "UAR, %"), rows) + html.figure(drawn, "Every test subject.")
+def _mistakes(predictions: Sequence[ClipPrediction], most: int = 12) -> str:
+    wrong = sorted(
+        (line for line in predictions if not line.right),
+        key=lambda line: (-line.confidence, line.key),
+    )
+    if not predictions:
+        return ""
+    if not wrong:
+        return html.text("No clip was predicted wrongly.")
+    rows = [
+        (line.key, line.subject, line.emotion, line.predicted, percent(line.confidence, 0))
+        for line in wrong[:most]
+    ]
+    return html.table(
+        ("clip", "subject", "true", "predicted", "confidence, %"),
+        rows,
+        f"The most confident of {len(wrong)} wrong predictions of {len(predictions)} clips.",
+    )
+
+
+def _scores(test: Metrics) -> str:
+    rows = [(title, with_interval(estimate)) for title, estimate in test.estimates.items()]
+    return html.table(("", "% (95 % interval over subjects)"), rows, "Test subjects")
+
+
+def _training(log: Sequence[Mapping[str, Any]], step: int) -> str:
+    if not log:
+        return ""
+    return html.figure(
+        figures.training(log, step),
+        "Smoothed over a twentieth of the steps on both sides; faint: every logged step.",
+    )
 
 
 def _calibration(results: Results) -> str:
@@ -158,28 +228,19 @@ def _projections(embeddings: Mapping[str, Any]) -> str:
 
 def _attention(looked: Sequence[Looked]) -> str:
     drawn = ""
-    titles = [clip.title for clip in looked]
-    if any(clip.maps for clip in looked):
-        short = [title.split(",")[0] for title in titles]
+    with_maps = [clip for clip in looked if clip.maps]
+    if with_maps:
         drawn += html.figure(
-            figures.face_attention(
-                [clip.face for clip in looked], [clip.maps for clip in looked], short
-            ),
+            [attention_figures.face_attention(clip) for clip in with_maps],
             "Coordinate attention over the middle frame in the last block of every stage of the "
-            "face network, mean over channels; bright = let through. Two surest right and two "
-            "surest wrong clips.",
+            "face network, mean over channels; bright = let through. The two most confident right "
+            "and the two most confident wrong clips.",
         )
     timed = [clip for clip in looked if clip.weights is not None]
     if timed:
         drawn += html.figure(
-            figures.time_attention(
-                [clip.sound for clip in timed],
-                AUDIO_SAMPLE_RATE,
-                [clip.times for clip in timed],
-                [np.asarray(clip.weights) for clip in timed],
-                [clip.title for clip in timed],
-            ),
-            "The sound of the same clips, and what each step of the LSTM counts in z.",
+            [attention_figures.time_attention(clip) for clip in timed],
+            "The audio of the same clips, and how much each step of the LSTM counts in z.",
         )
     return drawn or html.text("This network has no attention to show.")
 
@@ -193,7 +254,7 @@ def _robustness(found: Mapping[str, Condition]) -> str:
         )
         for name, row in found.items()
     ]
-    drawn = figures.forest({name: row.estimate for name, row in found.items()}, "UAR, %")
+    drawn = figures.estimates({name: row.estimate for name, row in found.items()}, "UAR, %")
     return html.figure(drawn, "Test clips made worse; 95 % intervals over subjects.") + html.table(
         ("", "UAR, %", "less the clean one's, paired"), rows
     )

@@ -43,7 +43,7 @@ def test_every_condition_of_the_grid_is_measured(home, monkeypatch, capsys):
     for condition in robustness.GRID:
         gap = found[condition]["minus_clean"]
         assert gap["difference"] == pytest.approx(found[condition]["uar"] - found["clean"]["uar"])
-        assert gap["low"] <= gap["difference"] <= gap["high"]
+        assert (gap["low"], gap["high"]) == (None, None)  # one subject
 
 
 def test_balanced_takes_tell_unseen_actors_and_the_same_people_apart(home, monkeypatch):

@@ -1,11 +1,16 @@
 """The page of a run and of a cross-validation: whole, escaped, and asking for nothing."""
 
+import csv
 import json
 import re
+import struct
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import cv2
+import matplotlib as mpl
+import matplotlib.text
 import numpy as np
 import pytest
 from support.crossval_runs import write_finished
@@ -16,7 +21,9 @@ from jax_avemo.crossval import crossval_record, runner
 from jax_avemo.evaluation.predictions import ClipPrediction
 from jax_avemo.evaluation.results import Condition, PairedDifference, Results, write_results
 from jax_avemo.report import attention_maps, figures, html, run_page
+from jax_avemo.report.attention_figures import face_attention, time_attention
 from jax_avemo.report.attention_maps import Looked
+from jax_avemo.report.tensorboard import write_tensorboard
 from jax_avemo.report.write import write_report
 from jax_avemo.runtime.errors import UserError
 
@@ -56,7 +63,7 @@ def made_embeddings() -> dict:
 def made_looked(face: bool) -> list[Looked]:
     return [
         Looked(
-            title=f"{EVIL}, said sad (50 %)",
+            title=f"{EVIL}, predicted sad (50 %)",
             face=np.full((16, 16, 3), 99, np.uint8) if face else None,
             maps={"layer1": np.eye(4, dtype=np.float32)},
             sound=np.sin(np.arange(3000) / 9).astype(np.float32),
@@ -72,14 +79,10 @@ def page():
         "clean": Condition(0.5, (0.4, 0.6)),
         "dark": Condition(0.4, None, PairedDifference(-0.1, -0.2, 0.0, 0.5)),
     }
-    return run_page.run_page(
-        hostile_results(),
-        made_log(),
-        made_embeddings(),
-        made_looked(True),
-        conditions,
-        f"runs/{EVIL}",
-    )
+    wrong = ClipPrediction(f"{EVIL}.mp4", EVIL, "", "sad", "happy", (0.97, 0.03))
+    right = ClipPrediction("a.mp4", "01", "", "sad", "sad", (0.01, 0.99))
+    files = run_page.RunFiles(made_log(), (right, wrong), made_embeddings(), conditions)
+    return run_page.run_page(hostile_results(), files, made_looked(True), f"runs/{EVIL}")
 
 
 class _Reader(HTMLParser):
@@ -123,9 +126,16 @@ def assert_whole(text: str) -> None:
 
 def test_the_page_of_a_run_is_whole_and_asks_for_nothing(page):
     assert_whole(page)
-    for heading in ("Results", "Training", "Calibration", "Identity leakage", "Embeddings"):
+    for heading in (
+        "Every emotion",
+        "Worst mistakes",
+        "Training",
+        "Calibration",
+        "Identity leakage",
+        "Embeddings",
+    ):
         assert f">{heading}</h2>" in page
-    for word in ("Where it looks", "Worse input", "Synthetic actors", "viewport", "color-scheme"):
+    for word in ("Attention", "Degraded input", "Synthetic actors", "viewport", "color-scheme"):
         assert word in page
     assert page.count("<svg") >= 10
 
@@ -136,7 +146,7 @@ def test_names_of_the_corpus_cannot_become_markup(page):
 
 
 def test_every_picture_is_an_svg_with_the_pages_ink():
-    drawn = figures.confusion([[3, 1], [0, 0]], ["happy", EVIL], "recall")
+    drawn = figures.as_svg(figures.confusion([[3, 1], [0, 0]], ["happy", EVIL], "recall"))
     tree = ElementTree.fromstring(drawn)
     assert tree.tag.endswith("svg")
     assert "currentColor" in drawn
@@ -146,7 +156,7 @@ def test_every_picture_is_an_svg_with_the_pages_ink():
 
 
 def test_the_same_data_give_the_same_picture():
-    one, two = (figures.training(made_log()) for _ in range(2))
+    one, two = ([figures.as_svg(p) for p in figures.training(made_log(), 3)] for _ in range(2))
     assert one == two
 
 
@@ -199,7 +209,7 @@ def test_attention_maps_are_the_product_of_rows_and_columns():
 
 def test_without_faces_the_maps_stand_alone():
     drawn = run_page._attention(made_looked(False))
-    assert drawn.count("<svg") == 2
+    assert drawn.count("<svg") == 4
 
 
 def write_run(folder):
@@ -216,7 +226,7 @@ def test_a_run_directory_becomes_one_file(tmp_path):
     assert path == run / "report.html"
     text = path.read_text()
     assert_whole(text)
-    assert "Where it looks" not in text
+    assert ">Attention</h2>" not in text
 
 
 def test_a_cross_validation_becomes_one_file(tmp_path):
@@ -260,3 +270,128 @@ def test_a_table_escapes_and_scrolls():
     drawn = html.table(("a", "b"), [(EVIL, 3)], EVIL)
     assert EVIL not in drawn
     assert drawn.startswith('<div class="wide">')
+
+
+def test_the_first_screen_has_uar_chance_confusion_and_subjects(page):
+    first, rest = page.split("<nav>")
+    assert "UAR 71.9 % <small>62.5 to 81.2 (95 %, over subjects); chance 50.0 %" in first
+    assert first.count("<svg") == 2
+    assert "Worst quarter" in first
+    assert "Training losses" in rest
+
+
+def test_the_worst_mistake_is_the_most_confident_wrong_clip(page):
+    section = page.split(">Worst mistakes</h2>")[1].split("<section>")[0]
+    assert "The most confident of 1 wrong predictions of 2 clips." in section
+    assert ">97</td>" in section
+    assert "a.mp4" not in section
+
+
+def test_every_emotion_has_recall_and_precision_in_one_order():
+    results = replace(made_results(), emotions=("sad", "happy"))  # as some corpus lists them
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", run_page._emotions(results))
+    assert cells == ["happy", "62.5", "71.4", "8", "sad", "75.0", "66.7", "8"]
+    matrix, order = figures.reordered([[6, 2], [3, 5]], ("sad", "happy"))
+    assert (matrix, order) == ([[5, 3], [2, 6]], ("happy", "sad"))
+
+
+def texts_and_lines(panel):
+    axes = panel.figure.axes
+    sizes = {text.get_fontsize() for axis in axes for text in axis.findobj(mpl.text.Text)}
+    sizes |= {text.get_fontsize() for legend in panel.figure.legends for text in legend.texts}
+    return sizes, [line for axis in axes for line in axis.lines]
+
+
+def test_text_in_figures_has_at_least_ten_points_and_panels_fit_a_phone():
+    results = made_results()
+    panels = [
+        figures.confusion(results.test.confusion, results.emotions),
+        figures.subjects(results.test.uar_by_subject, 0.5),
+        figures.estimates(results.test.estimates, "x"),
+        figures.trade_off({"a": (0.1, 0.2)}, 0.1),
+        *figures.training(made_log(), 3),
+        *figures.calibration(results.calibration.test),
+        *figures.leakage(results.leakage),
+        *(make(made_looked(True)[0]) for make in (face_attention, time_attention)),
+    ]
+    for panel in panels:
+        assert min(texts_and_lines(panel)[0]) >= 10, panel.title
+        assert panel.figure.get_figwidth() <= 4.4
+        assert "min-width" not in figures.as_svg(panel)
+
+
+def test_a_subject_at_zero_and_shuffled_labels_are_drawn():
+    dots = [
+        line
+        for line in texts_and_lines(figures.subjects({"a": 0.0, "b": 0.5}, 0.25))[1]
+        if line.get_marker() == "o"
+    ]
+    assert [line.get_xdata()[0] for line in dots] == [50.0, 0.0]
+    panel = figures.leakage(made_results().leakage)[0]
+    axis = panel.figure.axes[0]
+    assert axis.get_xlim()[0] < 0
+    floors = [line for line in axis.lines if line.get_marker() == "s"]
+    assert [line.get_xdata()[0] for line in floors] == [30.0, 30.0]
+    labels = [text.get_text() for legend in panel.figure.legends for text in legend.texts]
+    assert {"shuffled labels", "untrained network", "chance"} <= set(labels)
+
+
+def test_the_chosen_step_is_marked_in_every_curve():
+    for panel in figures.training(made_log(), 2):
+        marks = [line for line in texts_and_lines(panel)[1] if line.get_linestyle() == "--"]
+        assert [list(line.get_xdata()) for line in marks] == [[2, 2]], panel.title
+
+
+def test_smoothing_keeps_a_line_and_takes_noise():
+    line = np.linspace(3.0, 1.0, 50)
+    np.testing.assert_allclose(figures.smoothed(line.tolist()), line, atol=1e-12)
+    noise = np.random.default_rng(0).normal(size=400)
+    assert figures.smoothed(noise.tolist()).std() < 0.3 * noise.std()
+    assert figures.smoothed([2.0]) == [2.0]
+
+
+def test_without_the_clips_the_report_says_why(tmp_path, capsys):
+    run = write_run(tmp_path / "run")  # it has no checkpoint and no clips
+    text = write_report(run).read_text()
+    assert_whole(text)
+    assert "The network was not run on its clips: " in text
+    said = capsys.readouterr().err
+    assert "no attention in the report" in said
+    assert "12/12 sections" in said
+
+
+def test_confusion_and_curves_stand_beside_the_page_too(tmp_path):
+    run = write_run(tmp_path / "run")
+    write_report(run, attention=False)
+    rows = list(csv.reader((run / "report-confusion.csv").read_text().splitlines()))
+    assert rows == [["true \\ predicted", "happy", "sad"], ["happy", "6", "2"], ["sad", "3", "5"]]
+    curves = list(csv.DictReader((run / "report-curves.csv").read_text().splitlines()))
+    assert [line["uar"] for line in curves if line["kind"] == "validation"] == ["0.5"]
+    for name in ("confusion", "losses", "weights", "validation"):
+        picture = cv2.imread(str(run / f"report-{name}.png"))
+        assert picture.shape[1] == 880
+        assert (picture[0, 0] == 255).all()
+
+
+def test_the_log_becomes_tensorboard_events(tmp_path):
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    run = write_run(tmp_path / "run")
+    for _ in range(2):  # a second time replaces the first
+        folder = write_tensorboard(run)
+    (events,) = folder.iterdir()
+    data, found = events.read_bytes(), {}
+    while data:  # TFRecord: length, its checksum, message, its checksum
+        (length,) = struct.unpack("<Q", data[:8])
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        data = data[16 + length :]
+        for value in event.summary.value:
+            found[value.tag, event.step] = value.simple_value
+    assert found["validation/uar", 3] == 0.5
+    assert found["train/loss/emotion", 2] == 1.0
+
+
+def test_a_damaged_log_is_one_line(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "metrics.jsonl").write_text('{"step": 1')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
+        write_report(run, attention=False)

@@ -1,13 +1,12 @@
 // How one estimate is shown: the name that leads, a bar for each emotion, and words for the ear.
 
-import { basedOn, largest } from "./timeline.js";
+import { colourOf, basedOn, largest } from "./timeline.js";
 
 const SPOKEN_EVERY_MS = 3000;
 
 export class Estimate {
-  /** `about` is what the server said of itself: emotions, their colours and order. */
-  constructor({ emotions, colours, order }) {
-    Object.assign(this, { emotions, colours, order });
+  constructor(emotions) {
+    this.emotions = emotions;
     this.top = document.getElementById("top");
     this.spoken = document.getElementById("spoken");
     this.saidAt = 0;
@@ -15,24 +14,23 @@ export class Estimate {
     this.values = [];
     const list = document.getElementById("bars");
     list.replaceChildren();
-    order.forEach((index) => {
-      const emotion = emotions[index];
+    emotions.forEach((emotion, index) => {
       const item = document.createElement("li");
       const swatch = part("span", "swatch");
-      swatch.style.background = colours[index];
+      swatch.style.background = colourOf(index);
       swatch.setAttribute("aria-hidden", "true");
       const name = part("span", "name", emotion);
       const track = part("span", "track");
       track.setAttribute("aria-hidden", "true");
       const fill = part("span", "fill");
       fill.style.display = "block";
-      fill.style.background = colours[index];
+      fill.style.background = colourOf(index);
       track.append(fill);
       const value = part("span", "value", "–");
       item.append(swatch, name, track, value);
       list.append(item);
-      this.fills[index] = fill;
-      this.values[index] = value;
+      this.fills.push(fill);
+      this.values.push(value);
     });
   }
 

@@ -3,8 +3,7 @@
 import { Estimate, part } from "./estimate.js";
 import { Live } from "./live.js";
 import { Player } from "./player.js";
-import { basedOn, clock } from "./timeline.js";
-import { peaksOf } from "./waveform.js";
+import { clock, basedOn } from "./timeline.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -15,15 +14,6 @@ let upload = null;
 let tracks = [];
 let address = null;
 
-const SAVED = {
-  json: ["JSON", "json"],
-  csv: ["CSV", "csv"],
-  vtt: ["subtitles (WebVTT)", "vtt"],
-  eaf: ["ELAN", "eaf"],
-  TextGrid: ["Praat (TextGrid)", "TextGrid"],
-  labelstudio: ["Label Studio", "labelstudio.json"],
-};
-
 function say(text) {
   get("status").textContent = text;
 }
@@ -31,14 +21,6 @@ function say(text) {
 function complain(text) {
   get("error").textContent = text ?? "";
   get("error").hidden = !text;
-  if (text) get("error").scrollIntoView({ block: "center" });
-}
-
-/** A file was refused: why stands in view, and no viewer without a film. */
-function refuse(text) {
-  player.close();
-  say("");
-  complain(text);
 }
 
 async function begin() {
@@ -55,7 +37,7 @@ async function begin() {
   get("warning").textContent = about.warning;
   get("warning").hidden = !about.warning;
   get("chance").textContent = `Guessing gives ${Math.round(100 / about.emotions.length)} % each.`;
-  player = new Player(new Estimate(about));
+  player = new Player(new Estimate(about.emotions));
   document.body.dataset.ready = "yes";
 }
 
@@ -68,7 +50,7 @@ async function analyse(file) {
   complain(null);
   if (file.size > about.limits.megabytes * 1e6) {
     const size = Math.round(file.size / 1e6);
-    refuse(`${file.name} has ${size} MB; the limit is ${about.limits.megabytes} MB.`);
+    complain(`${file.name} has ${size} MB; the limit is ${about.limits.megabytes} MB.`);
     return;
   }
   const own = new AbortController();
@@ -78,26 +60,20 @@ async function analyse(file) {
   get("working").hidden = false;
   get("progress").removeAttribute("value");
   try {
-    const query = new URLSearchParams({ name: file.name });
-    const asked = { method: "POST", body: file, signal: own.signal };
-    const response = await fetch(`/api/predict?${query}`, asked);
+    const response = await fetch("/api/predict", { method: "POST", body: file, signal: own.signal });
     if (!response.ok) throw new Error((await response.json()).error);
     let finished = false;
     for await (const event of lines(response.body)) {
       if (event.error) throw new Error(event.error);
       if (upload !== own) return;
-      take(event, file);
+      take(event, file.name);
       finished ||= event.done === true;
     }
     if (!finished) throw new Error("The connection ended before the analysis did.");
   } catch (error) {
     if (upload !== own) return;
-    if (own.signal.aborted) {
-      player.close();
-      say("Cancelled.");
-    } else {
-      refuse(`${file.name}: ${error.message || "no answer"}`);
-    }
+    say(own.signal.aborted ? "Cancelled." : "");
+    if (!own.signal.aborted) complain(`${file.name}: ${error.message || "no answer"}`);
   } finally {
     if (upload === own) {
       get("working").hidden = true;
@@ -122,14 +98,14 @@ function open(file) {
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(file);
   tracks = [];
-  for (const id of ["saves", "faces", "table-part"]) get(id).hidden = true;
-  get("timeline-help").hidden = false;
+  for (const id of ["save", "faces"]) get(id).hidden = true;
+  for (const id of ["table-part", "timeline-help"]) get(id).hidden = false;
   get("rows").replaceChildren();
-  player.openFilm(address, file.type.startsWith("image/"));
+  player.openFilm(address);
 }
 
 /** One line of the server's answer: how far it is, at last the timelines. */
-function take(event, file) {
+function take(event, name) {
   if (event.progress !== undefined) get("progress").value = event.progress;
   if (event.duration !== undefined) player.setDuration(event.duration);
   if (!event.done) return;
@@ -137,21 +113,15 @@ function take(event, file) {
   const options = tracks.map((track) => part("option", "", track.name));
   get("face").replaceChildren(...options);
   get("faces").hidden = tracks.length < 2;
-  get("table-part").hidden = false;
-  const known = (track) => track.windows.filter((window) => window.probabilities).length;
-  const longest = tracks.reduce((best, track) => (known(track) > known(best) ? track : best));
-  get("face").value = longest.name;
-  choose(longest.name);
-  offer(event, file.name);
+  choose(tracks[0].name);
+  offer({ ...event.result, source: name });
   const notes = event.notes.map((note) => ` ${note[0].toUpperCase()}${note.slice(1)}.`);
-  say(`${file.name}: the timeline is complete.${notes.join("")}`);
-  const shown = address;
-  peaksOf(file, event.duration).then((peaks) => address === shown && player.showWave(peaks));
+  say(`${name}: the timeline is complete.${notes.join("")}`);
 }
 
 function choose(name) {
   const track = tracks.find((one) => one.name === name) ?? tracks[0];
-  player.show(tracks, track);
+  player.show(track.windows, track.boxes);
   get("rows").replaceChildren(...track.windows.map(row));
 }
 
@@ -168,27 +138,13 @@ function row(window) {
   return line;
 }
 
-/** Links that save the result in the formats of `avemo predict`. */
-function offer(event, name) {
-  const texts = { json: JSON.stringify(event.result, null, 2), ...event.files };
-  for (const link of get("saves").querySelectorAll("a")) URL.revokeObjectURL(link.href);
-  const links = Object.entries(SAVED).map(([form, [words, ending]]) => {
-    const link = part("a", "button small", words);
-    link.id = `save-${form}`;
-    link.href = URL.createObjectURL(new Blob([texts[form]], { type: "text/plain" }));
-    link.download = `${name}.${ending}`;
-    return link;
-  });
-  get("saves").replaceChildren(part("span", "quiet", "Save as"), ...links);
-  get("saves").hidden = false;
-}
-
-// --- the example
-
-async function example() {
-  const response = await fetch("/static/example.mp4");
-  const film = await response.blob();
-  await analyse(new File([film], "example.mp4", { type: "video/mp4" }));
+function offer(result) {
+  const link = get("save");
+  if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
+  const text = new Blob([JSON.stringify(result, null, 2)], { type: "application/json" });
+  link.href = URL.createObjectURL(text);
+  link.download = `${result.source}.json`;
+  link.hidden = false;
 }
 
 // --- the webcam
@@ -198,7 +154,7 @@ async function startLive() {
   upload?.abort();
   complain(null);
   player.openLive();
-  for (const id of ["saves", "faces", "table-part", "timeline-help"]) get(id).hidden = true;
+  for (const id of ["save", "faces", "table-part", "timeline-help"]) get(id).hidden = true;
   say("Asking for the webcam…");
   const began = performance.now() / 1000;
   live = new Live(
@@ -219,15 +175,16 @@ async function startLive() {
     say(live.hasPicture ? "The webcam runs." : "Only the microphone runs.");
   } catch (error) {
     stopLive();
-    refuse(error.message);
+    complain(error.message);
+    get("viewer").hidden = true;
+    say("");
   }
 }
 
 function inWords(window, delay) {
   const people = window.people > 1 ? ` ${window.people} faces: the largest is predicted.` : "";
   const seconds = window.seconds.toFixed(1);
-  const from = `from ${basedOn(window)} of the last ${seconds} s`;
-  return `${delay.toFixed(1)} s behind, ${from}, smoothed over about 2 s.${people}`;
+  return `${delay.toFixed(1)} s behind, from the last ${seconds} s, by ${basedOn(window)}.${people}`;
 }
 
 function stopLive() {
@@ -246,7 +203,6 @@ get("file").addEventListener("change", (event) => {
   event.target.value = "";
 });
 get("cancel").addEventListener("click", () => upload?.abort());
-get("example").addEventListener("click", example);
 get("webcam").addEventListener("click", () => (live ? stopLive() : startLive()));
 get("face").addEventListener("change", (event) => choose(event.target.value));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {

@@ -6,10 +6,10 @@
 `...:fusion_only,tiny` at another. Each costs what configs/decoupled.py costs or less (frames_16: up
 to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips drawn as they were
 recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal_adversaries` the
-last two, `no_erasure` and `as_recorded` one. The couplings are the headline's (conditional
-adversaries and orthogonality), marginal, hsic, orthogonality alone and none; whole_identity lets
-the whole gradients of identity and coupling into z; the balancers the headline's (gradnorm),
-fixed_weights and uncertainty.
+last two, `no_erasure` and `as_recorded` one. z_e and z_i are kept apart by the headline's
+conditional adversaries and orthogonality, by `marginal` ones, by `hsic`, by `orthogonality` alone,
+or not (`no_coupling`). `whole_identity` lets the whole gradients of identity and adversaries into
+z. Losses are balanced by the headline's gradnorm, `fixed_weights` or `uncertainty`.
 """
 
 from typing import Any

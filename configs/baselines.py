@@ -2,9 +2,8 @@
 
     python -m jax_avemo.main --config=configs/baselines.py:NAME[,SIZE]
 
-What differs is how picture and sound are joined, and that nothing is decoupled; where they leave
-the papers is listed in docs/reference/baselines.md. Each costs what configs/decoupled.py costs
-or less.
+They differ in how video and audio are fused, and in that nothing is decoupled. Where they leave the
+papers is listed in docs/reference/baselines.md. Each costs what configs/decoupled.py costs or less.
 """
 
 from typing import Any

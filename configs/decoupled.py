@@ -2,10 +2,10 @@
 
     python -m jax_avemo.main --config=configs/decoupled.py[:SIZE]
 
-With nothing prepared it makes the synthetic demo corpus, prepares it, trains on 12 actors,
-selects on 4 and evaluates on 8 that were never seen. SIZE is `cpu` or `full` (chosen by what the
-machine has) or `tiny`. Cost at `cpu`: 8 to 16 minutes on 2 cores. README has the
-comparisons, at size `bench`.
+Every value stands in `default.py` (size `full`) and `sizes.py`. With nothing prepared it makes the
+synthetic demo corpus, prepares it, trains on 12 actors, selects the model on 4 and evaluates on 8
+that were never seen. SIZE is `cpu` or `full` (chosen by what the machine has) or `tiny`. Cost at
+`cpu`: 8 to 16 minutes on 2 cores. README has the comparisons, at size `bench`.
 """
 
 from ml_collections import ConfigDict

@@ -8,8 +8,8 @@ installed; nothing in it is run) into the face network, which starts at exactly 
 function: coordinate attention begins as the identity. It therefore reads colour, standardised as
 those weights expect, at size `full`. The stem and the first stage stay as they are, later stages
 learn the more the later they stand. The second goes on from a run of the same size, everything
-learning at a lower rate; heads of subjects start afresh. A run that has learned from the people who
-are to be measured is refused.
+learning at a lower rate; heads of subjects start afresh. A run that has learned from
+validation or test subjects is refused.
 
 Cost: of `configs/decoupled.py:full` a third of the epochs; for GPUs. No result is given here: no
 such weights were at hand.
@@ -22,9 +22,9 @@ from ml_collections import ConfigDict
 from jax_avemo.config import AUTO, make_config
 from jax_avemo.runtime.errors import UserError
 
-_GENTLY: dict[str, Any] = {"train.learning_rate": 3e-4, "train.epochs": 30}
+SHORT: dict[str, Any] = {"train.learning_rate": 3e-4, "train.epochs": 30}
 KINDS: dict[str, dict[str, Any]] = {
-    "weights": _GENTLY
+    "weights": SHORT
     | {
         "model.pixels": ("colour",),
         "model.colour_mean": (0.485, 0.456, 0.406),
@@ -32,7 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model.frozen_stages": 2,
         "train.layer_decay": 0.7,
     },
-    "run": _GENTLY | {"train.layer_decay": 0.8},
+    "run": SHORT | {"train.layer_decay": 0.8},
 }
 
 

@@ -90,10 +90,6 @@ def functionals(
     quiet, loud = masked_quantile(level, mask, 0.05), masked_quantile(level, mask, 0.95)
     active = mask & (level > (quiet + ACTIVE_SHARE * (loud - quiet))[:, None])
 
-    frame = jnp.broadcast_to(jnp.arange(mask.shape[1], dtype=jnp.float32), mask.shape)
-    time = frame - _mean(frame, voiced)[:, None]
-    time = time / jnp.maximum(active.sum(axis=1), 1)[:, None]
-    rise = _mean(time * (pitch - _mean(pitch, voiced)[:, None]), voiced)
     pairs = voiced[:, 1:] & voiced[:, :-1]
     triples = pairs[:, 1:] & pairs[:, :-1]
     jitter = jnp.abs(jnp.diff(pitch, axis=1))
@@ -109,7 +105,7 @@ def functionals(
         masked_quantile(pitch, voiced, 0.5),
         _deviation(pitch, voiced),
         masked_quantile(pitch, voiced, 0.9) - masked_quantile(pitch, voiced, 0.1),
-        rise / (_mean(jnp.square(time), voiced) + 1e-4),
+        _slope(pitch, voiced, active),
         masked_quantile(jitter, pairs, 0.5),
         _mean(jitter, pairs),
         masked_quantile(jnp.abs(jnp.diff(pitch, n=2, axis=1)), triples, 0.5),
@@ -132,6 +128,17 @@ def _mean(x: Float[Array, "B T"], of: Bool[Array, "B T"]) -> Float[Array, " B"]:
 
 def _deviation(x: Float[Array, "B T"], of: Bool[Array, "B T"]) -> Float[Array, " B"]:
     return jnp.sqrt(_mean(jnp.square(x - _mean(x, of)[:, None]), of) + 1e-8)
+
+
+def _slope(
+    x: Float[Array, "B T"], of: Bool[Array, "B T"], active: Bool[Array, "B T"]
+) -> Float[Array, " B"]:
+    """Of the line through x, over the time in which there is sound."""
+    frame = jnp.broadcast_to(jnp.arange(of.shape[1], dtype=jnp.float32), of.shape)
+    time = frame - _mean(frame, of)[:, None]
+    time = time / jnp.maximum(active.sum(axis=1), 1)[:, None]
+    rise = _mean(time * (x - _mean(x, of)[:, None]), of)
+    return rise / (_mean(jnp.square(time), of) + 1e-4)
 
 
 def _span(of: Bool[Array, "B T"]) -> Float[Array, " B"]:

@@ -1,1 +1,1 @@
-"""Containers, frames, sound and faces."""
+"""Containers, frames, audio, shots and faces."""

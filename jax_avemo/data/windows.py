@@ -14,7 +14,7 @@ from jaxtyping import Int16
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.decoding.still import is_still, still_stream
-from jax_avemo.media.decoding.stream import AudioPiece, stream_media
+from jax_avemo.media.decoding.stream import AudioPiece, MediaStream, stream_media
 from jax_avemo.media.faces.blazeface import FaceDetector
 from jax_avemo.media.faces.crops import FaceTrack
 from jax_avemo.media.faces.face_tracks import FaceFollowers, Followed
@@ -293,24 +293,8 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
     Made to run in another process (`media.sandbox.IsolatedWorker`), where a damaged file can do
     no harm. Raises MediaError, after the windows of what could be read.
     """
-    options, path = task.options, Path(task.path)
-    still = options.video and is_still(path)
-    if still:
-        # As if held for a window: the network knows clips, not single frames.
-        stream = still_stream(
-            path,
-            seconds=options.window_seconds,
-            frames_per_second=options.clip.frames_per_second,
-        )
-    else:
-        stream = stream_media(
-            path,
-            frames_per_second=options.clip.frames_per_second,
-            max_seconds=task.max_seconds,
-            video=options.video,
-            audio=options.audio,
-            audio_track=options.clip.audio_track,
-        )
+    options = task.options
+    stream, still = _opened(task)
     about = {
         "duration": stream.duration,
         "video": stream.has_video,
@@ -350,6 +334,25 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
     yield from map(window_to_bytes, maker.finish(duration))
     if wrong is not None:
         raise wrong
+
+
+def _opened(task: FilmTask) -> tuple[MediaStream, bool]:
+    """The file of the task, and whether it is a still picture."""
+    options, path = task.options, Path(task.path)
+    rate = options.clip.frames_per_second
+    if options.video and is_still(path):
+        # As if held for a window: the network knows clips, not single frames.
+        seconds = options.window_seconds
+        return still_stream(path, seconds=seconds, frames_per_second=rate), True
+    stream = stream_media(
+        path,
+        frames_per_second=rate,
+        max_seconds=task.max_seconds,
+        video=options.video,
+        audio=options.audio,
+        audio_track=options.clip.audio_track,
+    )
+    return stream, False
 
 
 def window_to_bytes(window: Window) -> bytes:

@@ -1,4 +1,4 @@
-"""How a predicted film is drawn: boxes, labels and a running chart, with its own sound."""
+"""Annotated films: boxes, labels and a running chart, with the audio of the film."""
 
 import bisect
 import json

@@ -105,24 +105,12 @@ def to_elan(prediction: Prediction, media: str | None = None, date: datetime | N
         if value:
             ElementTree.SubElement(header, "PROPERTY", NAME=name).text = value
     order = ElementTree.SubElement(root, "TIME_ORDER")
-    slots = annotations = 0
     for name, intervals in tiers(prediction).items():
         tier = ElementTree.SubElement(
             root, "TIER", LINGUISTIC_TYPE_REF=_LINGUISTIC_TYPE, TIER_ID=name
         )
         for interval in intervals:
-            annotations += 1
-            references = {}
-            for side, seconds in enumerate(interval[:2], 1):
-                slots += 1
-                stamp = {"TIME_SLOT_ID": f"ts{slots}", "TIME_VALUE": str(round(1000 * seconds))}
-                ElementTree.SubElement(order, "TIME_SLOT", stamp)
-                references[f"TIME_SLOT_REF{side}"] = f"ts{slots}"
-            around = ElementTree.SubElement(tier, "ANNOTATION")
-            aligned = ElementTree.SubElement(
-                around, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{annotations}", **references}
-            )
-            ElementTree.SubElement(aligned, "ANNOTATION_VALUE").text = interval.text
+            _annotate(tier, order, interval)
     ElementTree.SubElement(
         root,
         "LINGUISTIC_TYPE",
@@ -132,6 +120,20 @@ def to_elan(prediction: Prediction, media: str | None = None, date: datetime | N
     )
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"
+
+
+def _annotate(tier: ElementTree.Element, order: ElementTree.Element, interval: Interval) -> None:
+    """Add an annotation to the tier, and its two time slots to the time order."""
+    references = {}
+    for side, seconds in enumerate((interval.start, interval.end), 1):
+        name = f"ts{len(order) + 1}"
+        stamp = {"TIME_SLOT_ID": name, "TIME_VALUE": str(round(1000 * seconds))}
+        ElementTree.SubElement(order, "TIME_SLOT", stamp)
+        references[f"TIME_SLOT_REF{side}"] = name
+    around = ElementTree.SubElement(tier, "ANNOTATION")
+    about = {"ANNOTATION_ID": f"a{len(order) // 2}", **references}
+    aligned = ElementTree.SubElement(around, "ALIGNABLE_ANNOTATION", about)
+    ElementTree.SubElement(aligned, "ANNOTATION_VALUE").text = interval.text
 
 
 def to_textgrid(prediction: Prediction) -> str:

@@ -1,4 +1,4 @@
-"""What is kept of a film's windows once they are predicted."""
+"""Windows, boxes and notes gathered of one film."""
 
 import itertools
 from dataclasses import replace
@@ -54,3 +54,18 @@ class Collected:
             for number, rows in sorted(self.boxes.items())
             if number in predicted
         )
+
+    def notes(self, reads: tuple[str, ...], there: tuple[str, ...]) -> list[str]:
+        """What a reader should know of a film that has the modalities `there`."""
+        notes = []
+        if "video" in reads and "video" not in there:
+            notes.append("no picture: predicted from sound alone")
+        if "audio" in reads and "audio" not in there:
+            notes.append("no sound: predicted from faces alone")
+        if "video" in reads and "video" in there and not self.boxes:
+            notes.append("no face found")
+        if "audio" in reads and "audio" in there and not self.heard:
+            notes.append("the sound is silent throughout")
+        if self.left_out:
+            notes.append(f"at times {self.left_out} more faces were seen than were followed")
+        return notes

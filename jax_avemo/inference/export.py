@@ -79,10 +79,8 @@ def export_run(run: Path, target: Path, form: str) -> Exported:
         found = execute(temporary.read_bytes(), example)
         difference = float(np.abs(found["probabilities"] - expected["probabilities"]).max())
         if not difference <= TOLERANCES[form]:
-            raise UserError(
-                f"the {form} file differs from the network by {difference:.1e} and was not kept; "
-                "please report it"
-            )
+            differs = f"the {form} file differs from the network by {difference:.1e}"
+            raise UserError(f"{differs} and was not kept; please report it")
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
     description = target.with_name(target.name + ".json")
     write_json(

@@ -1,10 +1,4 @@
-"""What a trained network says about a film, from a file or from arrays.
-
-    from jax_avemo import load
-
-    model = load("runs/decoupled")
-    result = model.predict("film.mp4")
-    result.times, result.probabilities      # [N, 2] seconds; [N, emotions], NaN where unknown
+"""A trained network that predicts films, from files or from arrays.
 
 `docs/guides/predict.md` describes what comes out and what is left unknown.
 """
@@ -194,7 +188,6 @@ class Model:
         path = Path(path)
         options = self._options(hop_seconds, max_faces)
         task = FilmTask(str(path), options, max_seconds)
-        notes: list[str] = []
         broken: list[str] = []
         with IsolatedWorker(film_windows, limits) as worker:
             messages = worker.stream(task)
@@ -220,23 +213,17 @@ class Model:
                     progress(min(window.end, duration), duration)
         if broken and not collected.windows:
             raise MediaError(broken[0], path)
-        there = tuple(name for name in ("video", "audio") if about[name])
-        notes += [about["note"]] if about["note"] else []
+        notes = [about["note"]] if about["note"] else []
         notes += [f"stops at {collected.end:.1f} s: {reason}" for reason in broken]
         if about["still"]:
             notes.append(f"a still picture: predicted as if held for {duration:g} s")
-        notes += self._notes(there, collected)
-        return Prediction(
+        return self._prediction(
+            collected,
             source=path.name,
             duration=collected.end if broken else max(collected.end, duration),
-            emotions=self.emotions,
-            modalities=there,
-            windows=tuple(collected.windows),
-            faces=collected.paths(),
-            notes=tuple(notes),
+            there=tuple(name for name in ("video", "audio") if about[name]),
+            notes=notes,
             complete=not broken and about["whole"],
-            model=self.facts,
-            shots=collected.shots() if "video" in there else (),
         )
 
     def predict_arrays(
@@ -288,18 +275,7 @@ class Model:
         collected = Collected()
         for window, predicted in self._predicted(windows()):
             collected.add(window, predicted)
-        return Prediction(
-            source=source,
-            duration=duration,
-            emotions=self.emotions,
-            modalities=there,
-            windows=tuple(collected.windows),
-            faces=collected.paths(),
-            notes=tuple(self._notes(there, collected)),
-            complete=True,
-            model=self.facts,
-            shots=collected.shots() if "video" in there else (),
-        )
+        return self._prediction(collected, source=source, duration=duration, there=there)
 
     def live(
         self,
@@ -358,7 +334,7 @@ class Model:
             predicted = []
             for excerpt in window.excerpts:
                 one = {name: value[position] for name, value in outputs.items()}
-                predicted.append(self._prediction(window, excerpt, one))
+                predicted.append(self._window_prediction(window, excerpt, one))
                 position += 1
             unknown = WindowPrediction(
                 window.start, window.end, None, (), None, None, None, None, _NOTHING
@@ -376,7 +352,7 @@ class Model:
             found.append({name: np.asarray(value) for name, value in outputs.items()})
         return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
 
-    def _prediction(
+    def _window_prediction(
         self, window: Window, excerpt: Excerpt, outputs: dict[str, np.ndarray]
     ) -> WindowPrediction:
         probabilities = outputs["probabilities"].astype(np.float64)
@@ -395,17 +371,26 @@ class Model:
             embedding=outputs["z_e"],
         )
 
-    def _notes(self, there: tuple[str, ...], collected: "Collected") -> list[str]:
-        notes = []
-        reads = self.facts.modalities
-        if "video" in reads and "video" not in there:
-            notes.append("no picture: predicted from sound alone")
-        if "audio" in reads and "audio" not in there:
-            notes.append("no sound: predicted from faces alone")
-        if "video" in reads and "video" in there and not collected.boxes:
-            notes.append("no face found")
-        if "audio" in reads and "audio" in there and not collected.heard:
-            notes.append("the sound is silent throughout")
-        if collected.left_out:
-            notes.append(f"at times {collected.left_out} more faces were seen than were followed")
-        return [*notes, *self.notes]
+    def _prediction(
+        self,
+        collected: Collected,
+        *,
+        source: str,
+        duration: float,
+        there: tuple[str, ...],
+        notes: Sequence[str] = (),
+        complete: bool = True,
+    ) -> Prediction:
+        """All windows of a film; `there` = its modalities."""
+        return Prediction(
+            source=source,
+            duration=duration,
+            emotions=self.emotions,
+            modalities=there,
+            windows=tuple(collected.windows),
+            faces=collected.paths(),
+            notes=(*notes, *collected.notes(self.facts.modalities, there), *self.notes),
+            complete=complete,
+            model=self.facts,
+            shots=collected.shots() if "video" in there else (),
+        )

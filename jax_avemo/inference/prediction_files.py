@@ -1,4 +1,4 @@
-"""Films to files: what `avemo predict` writes for each, and what becomes of a bad one."""
+"""Files written by `avemo predict`, and the file that cannot be predicted."""
 
 import csv
 import io

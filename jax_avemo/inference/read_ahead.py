@@ -1,4 +1,4 @@
-"""How one part of a program works while another waits: a bounded queue between two threads."""
+"""A bounded queue between the thread that fetches and the one that uses."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""What a network says about a film: windows, faces, notes; and how that is written down."""
+"""Predictions of a film: windows, faces and notes, as JSON, CSV and WebVTT."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""How a film or the last seconds of a webcam become what the page shows; no HTTP here."""
+"""Predictions of a film or of a webcam as the page shows them; no HTTP here."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""What the server answers, to whom, and how much it takes on: everything about HTTP."""
+"""The HTTP interface: routes, limits, refusals."""
 
 import ipaddress
 import json

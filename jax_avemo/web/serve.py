@@ -1,4 +1,4 @@
-"""How the server starts and stops: the network loaded, the port taken, the address told."""
+"""Start and stop of the server: the network loaded, the port taken, the address told."""
 
 import contextlib
 import ipaddress

@@ -1,4 +1,4 @@
-"""How the last seconds of a webcam travel, and how they become a window; JAX is not needed here.
+"""The message of a webcam, and the window made of it; JAX is not needed here.
 
 `live_window` runs in a process of its own, where a damaged picture can do no harm.
 """

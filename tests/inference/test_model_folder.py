@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jax_avemo import cli
-from jax_avemo.evaluation.calibration import Fit, write_calibration
+from jax_avemo.evaluation.calibration import write_calibration
+from jax_avemo.evaluation.results import TemperatureFit
 from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.inference import model_folder
 from jax_avemo.inference.export import random_inputs
@@ -21,7 +22,7 @@ from jax_avemo.runtime.errors import UserError
 @pytest.fixture(scope="module")
 def folder(run, tmp_path_factory):
     target = tmp_path_factory.mktemp("exported") / "network"
-    fit = Fit(2.0, 10, 0, 0, 0, 0)
+    fit = TemperatureFit(2.0, 10, 0, 0, 0, 0)
     write_calibration(run, 3, {"video+audio": fit, "video": fit, "audio": fit})
     try:
         command = ["export", str(run), "--format", "folder", "--out", str(target)]

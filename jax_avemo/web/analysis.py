@@ -1,8 +1,10 @@
 """Predictions of a film or of a webcam as the page shows them; no HTTP here."""
 
+import json
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from jax_avemo.inference.predict import load
 from jax_avemo.inference.timeline import FacePath, Prediction, WindowPrediction
 from jax_avemo.media.decoding.container import MediaError
 from jax_avemo.media.sandbox import IsolatedWorker, Limits
+from jax_avemo.palette import colours_of, in_order
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 from jax_avemo.web.webcam import MomentTask, live_window, pack_moment, unpack_moment
@@ -61,6 +64,8 @@ class RunAnalyst:
         rate = self._window_options().clip.frames_per_second
         return {
             "model": f"{model}. jax_avemo {facts.version}",
+            "colours": list(colours_of(self.emotions)),
+            "order": [self.emotions.index(name) for name in in_order(self.emotions)],
             "warning": SYNTHETIC_WARNING if facts.synthetic else self._of_films.warning,
             "live": {
                 "seconds": facts.window_seconds,
@@ -71,7 +76,7 @@ class RunAnalyst:
             },
         }
 
-    def film(self, path: Path) -> Iterator[dict[str, Any]]:
+    def film(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
         """Events of one film: how far, and at last the timelines. See `web.app.Analyst`."""
         events: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
         left = threading.Event()
@@ -90,7 +95,7 @@ class RunAnalyst:
                     limits=_FILM_LIMITS,
                     progress=tell,
                 )
-                events.put(page_event(prediction))
+                events.put(page_event(replace(prediction, source=name)))
             except _LeftError:
                 pass
             except MediaError as error:
@@ -118,7 +123,9 @@ class RunAnalyst:
         collected = Collected()
         collected.add(window, self._of_moments.predict_window(window))
         shown = nearest(collected.windows)
+        boxes = [_rounded(w.box) for w in collected.windows if w.box is not None]
         return _shown(shown) | {
+            "boxes": boxes,
             "seconds": round(window.end - window.start, 3),
             "people": sum(excerpt.face is not None for excerpt in window.excerpts),
         }
@@ -152,6 +159,13 @@ def page_event(prediction: Prediction) -> dict[str, Any]:
         "notes": list(prediction.notes),
         "tracks": tracks(prediction.windows, prediction.faces),
         "result": prediction.to_dict(),
+        "files": {
+            "csv": prediction.to_csv(),
+            "vtt": prediction.to_webvtt(),
+            "eaf": prediction.to_elan(),
+            "TextGrid": prediction.to_textgrid(),
+            "labelstudio": json.dumps(prediction.to_label_studio(), ensure_ascii=False, indent=2),
+        },
     }
 
 
@@ -184,7 +198,7 @@ def tracks(windows: Sequence[WindowPrediction], faces: Sequence[FacePath]) -> li
         return [track("The film", (*numbers, None), numbers[0] if numbers else None)]
     found = [track(f"Face {number}", (number,), number) for number in numbers]
     if any(w.face is None and w.modalities for w in windows):
-        found.append(track("The sound alone", (None,), None))
+        found.append(track("The audio alone", (None,), None))
     return found
 
 
@@ -194,6 +208,10 @@ def _shown(prediction: WindowPrediction) -> dict[str, Any]:
         "probabilities": None if known is None else [round(float(p), 4) for p in known],
         "face": "video" in prediction.modalities,
         "sound": "audio" in prediction.modalities,
-        "box": None if prediction.box is None else [round(x, 4) for x in prediction.box],
+        "box": None if prediction.box is None else _rounded(prediction.box),
         "reason": prediction.reason,
     }
+
+
+def _rounded(box: tuple[float, float, float, float]) -> list[float]:
+    return [round(side, 4) for side in box]

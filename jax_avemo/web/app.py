@@ -18,14 +18,23 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jax_avemo import __version__
 from jax_avemo.runtime.errors import UserError
 
+_STATUSES = {
+    400: "the body is empty",
+    403: "asked under another name, or by a page from elsewhere",
+    408: "the upload took too long",
+    413: "more bytes than the server takes",
+    422: "the message is damaged",
+    429: "the server is busy",
+}
 _STATIC = Path(__file__).parent / "static"
 _HEADERS = {
     # The page needs nothing from elsewhere, and nothing elsewhere may have it.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; media-src blob:; connect-src 'self'; worker-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' blob:; media-src blob:; connect-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Permissions-Policy": "camera=(self), microphone=(self)",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -64,8 +73,10 @@ class Analyst(Protocol):
     def about(self) -> dict[str, Any]:
         """What the page must know of the network: `model`, `warning`, `live`."""
 
-    def film(self, path: Path) -> Iterator[dict[str, Any]]:
+    def film(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
         """Events of the analysis of one film: `progress`, `duration`, `tracks`, at last `done`.
+
+        `name` is what the sender calls it.
 
         Raises:
           UserError: the film can't be used; the message is shown.
@@ -107,23 +118,41 @@ class _Refused(Exception):
 
 
 def make_app(analyst: Analyst, limits: ServerLimits, host: str = "127.0.0.1") -> FastAPI:
-    """The application: the page, `/api/about`, `/api/predict` and `/api/live`.
+    """The application: the page, `/api` (its description), and what `/openapi.json` lists.
 
     Requests are answered only under a name this machine surely has (an address, localhost or
     `host`), and only to pages from here: no foreign page can use a server on the user's machine.
     """
-    # FastAPI's own pages load scripts from elsewhere.
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    films = _Gate(limits.running, limits.waiting)
-    moments = _Gate(limits.live, 0)
-
+    # FastAPI's own pages load scripts from elsewhere; /api is ours.
+    app = FastAPI(
+        title="jax_avemo",
+        version=__version__,
+        description="Apparent emotion over time, of films and of a camera. See /api for examples.",
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_middleware(_Guard, host=host)
+    _add_pages(app)
+    _add_interface(app, analyst, limits)
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    return app
 
-    @app.get("/")
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return FileResponse(_STATIC / "index.html")
 
-    @app.get("/api/about")
+    @app.get("/api", include_in_schema=False)
+    async def description() -> Response:
+        return FileResponse(_STATIC / "api.html")
+
+
+def _add_interface(app: FastAPI, analyst: Analyst, limits: ServerLimits) -> None:
+    films = _Gate(limits.running, limits.waiting)
+    moments = _Gate(limits.live, 0)
+
+    @app.get("/api/about", summary="The network, its emotions, the warning to show, the limits")
     async def about() -> Response:
         told = {
             "emotions": list(analyst.emotions),
@@ -134,11 +163,25 @@ def make_app(analyst: Analyst, limits: ServerLimits, host: str = "127.0.0.1") ->
         }
         return JSONResponse(told | analyst.about())
 
-    @app.post("/api/predict")
-    async def predict(request: Request) -> Response:
-        return _Analysis(request, analyst, limits, films)
+    @app.post(
+        "/api/predict",
+        summary="A film, audio or still picture; the answer is one JSON object a line",
+        response_class=_Events,
+        openapi_extra=_binary_body("the file itself"),
+        responses=_refusals(400, 403, 408, 413, 429),
+    )
+    async def predict(request: Request, name: str = "film") -> Response:
+        return _Analysis(request, analyst, limits, films, clean_name(name))
 
-    @app.post("/api/live")
+    @app.post(
+        "/api/live",
+        summary="The last seconds of a camera and a microphone",
+        openapi_extra=_binary_body(
+            "uint32 (little-endian) length of a JSON header; the header: frames [{time, bytes}], "
+            "samples, sound_begin; JPEG files; 16-bit mono audio at 16 kHz"
+        ),
+        responses=_refusals(403, 408, 413, 422, 429),
+    )
     async def live(request: Request) -> Response:
         if not moments.enter():
             return _error(429, "the server is busy with other webcams; try again later")
@@ -153,8 +196,31 @@ def make_app(analyst: Analyst, limits: ServerLimits, host: str = "127.0.0.1") ->
         finally:
             moments.leave()
 
-    app.mount("/static", StaticFiles(directory=_STATIC))
-    return app
+
+class _Events(Response):
+    """One JSON object a line."""
+
+    media_type = "application/x-ndjson"
+
+
+def _binary_body(what: str) -> dict[str, Any]:
+    """OpenAPI's description of a body that is not JSON."""
+    schema = {"type": "string", "format": "binary", "description": what}
+    content = {"application/octet-stream": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of answers with a reason instead of a result."""
+    schema = {"type": "object", "properties": {"error": {"type": "string"}}}
+    content = {"application/json": {"schema": schema}}
+    return {status: {"description": _STATUSES[status], "content": content} for status in statuses}
+
+
+def clean_name(name: str) -> str:
+    """What a sender calls a file, as a name without folders and unprintable characters."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in last if c.isprintable()).strip()[:200] or "film"
 
 
 class _Guard:
@@ -203,15 +269,21 @@ def _is_address(name: str) -> bool:
     return True
 
 
-class _Analysis(Response):
+class _Analysis(_Events):
     """A film in, a line of JSON for each event out; whatever happens, its place is given back."""
 
     def __init__(
-        self, request: Request, analyst: Analyst, limits: ServerLimits, gate: _Gate
+        self,
+        request: Request,
+        analyst: Analyst,
+        limits: ServerLimits,
+        gate: _Gate,
+        name: str,
     ) -> None:
-        super().__init__(media_type="application/x-ndjson")
+        super().__init__()
         del self.headers["content-length"]
         self._request, self._analyst, self._limits, self._gate = request, analyst, limits, gate
+        self._name = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._gate.enter():
@@ -237,7 +309,8 @@ class _Analysis(Response):
 
     async def _answer(self, file: IO[bytes], send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        events = self._analyst.film(Path(f"/proc/{os.getpid()}/fd/{file.fileno()}"))
+        path = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+        events = self._analyst.film(path, self._name)
         try:
             while True:
                 event = await anyio.to_thread.run_sync(_next_event, events)

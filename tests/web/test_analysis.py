@@ -2,9 +2,12 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.predictions import film as by_hand
+from support.predictions import window
 
 from jax_avemo.data.clip import ClipOptions, encode_jpeg
 from jax_avemo.data.windows import WindowOptions, window_from_bytes
@@ -131,12 +134,23 @@ def test_several_faces_and_the_sound_are_kept_apart():
     found = analysis.tracks(
         *film(predicted(0, 1), predicted(0, None, 1), predicted(1, 1), predicted(1, 2))
     )
-    assert [track["name"] for track in found] == ["Face 1", "Face 2", "The sound alone"]
+    assert [track["name"] for track in found] == ["Face 1", "Face 2", "The audio alone"]
     assert [w["probabilities"] is not None for w in found[0]["windows"]] == [True, True]
     assert [w["probabilities"] is not None for w in found[1]["windows"]] == [False, True]
     assert [w["probabilities"] is not None for w in found[2]["windows"]] == [True, False]
     assert found[1]["windows"][0]["reason"] == "not there"
     assert found[2]["boxes"] == []
+
+
+def test_the_last_event_has_every_format_of_predict_under_the_senders_name():
+    said = by_hand(window(0, 1, "happy"), duration=3.0)
+    event = analysis.page_event(replace(said, source="<b>.mp4"))
+    assert set(event["files"]) == {"csv", "vtt", "eaf", "TextGrid", "labelstudio"}
+    for text in event["files"].values():
+        assert "not for real people" in text
+    assert json.loads(event["files"]["labelstudio"])[0]["data"]["media"] == "<b>.mp4"
+    assert event["result"]["source"] == "<b>.mp4"
+    json.dumps(event, allow_nan=False)
 
 
 def test_a_webcam_shows_the_largest_face():

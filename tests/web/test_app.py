@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import pytest
 
 pytest.importorskip("fastapi")
@@ -33,12 +35,14 @@ class StandIn:
         self.closed = threading.Event()
         self.seen: list[tuple[Path, int]] = []
         self.called: list[str] = []
+        self.names: list[str] = []
 
     def about(self):
         return {"model": "stand-in", "warning": "synthetic", "live": {}}
 
-    def film(self, path):
+    def film(self, path, name):
         content = path.read_bytes()
+        self.names.append(name)
         self.seen.append((path, len(content)))
         self.called.append(os.readlink(path))
         self.begun.set()
@@ -94,6 +98,8 @@ def test_the_page_asks_nobody_else_for_anything(client):
         "estimate.js",
         "player.js",
         "sound.js",
+        "waveform.js",
+        "api.html",
         "style.css",
     ):
         status, headers, content = client.ask("GET", f"/static/{name}")
@@ -105,6 +111,46 @@ def test_the_page_asks_nobody_else_for_anything(client):
         assert headers["X-Content-Type-Options"] == "nosniff"
     assert client.ask("GET", "/docs")[0] == 404
     assert client.ask("GET", "/static/../app.py")[0] == 404
+
+
+def test_the_interface_is_described_for_people_and_programs(client):
+    status, headers, page = client.ask("GET", "/api")
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/html")
+    assert b"curl --data-binary @film.mp4" in page
+    described = json.loads(client.ask("GET", "/openapi.json")[2])
+    assert set(described["paths"]) == {"/api/about", "/api/predict", "/api/live"}
+    predict = described["paths"]["/api/predict"]["post"]
+    assert "application/octet-stream" in predict["requestBody"]["content"]
+    assert "application/x-ndjson" in predict["responses"]["200"]["content"]
+    assert {"413", "429"} < set(predict["responses"])
+    assert [parameter["name"] for parameter in predict["parameters"]] == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("", "film"),
+        ("?name=a.mp4", "a.mp4"),
+        ("?name=..%2F..%2Fetc%2Fx.mp4", "x.mp4"),
+        ("?name=C%3A%5Cfilms%5Cx.mp4", "x.mp4"),
+        ("?name=a%0Ab%00.mp4", "ab.mp4"),
+        ("?name=" + "x" * 999, "x" * 200),
+        ("?name=%2F", "film"),
+    ],
+)
+def test_a_film_is_named_as_its_sender_calls_it_without_folders(client, work, query, name):
+    assert client.ask("POST", f"/api/predict{query}", b"good")[0] == 200
+    assert work.names == [name]
+
+
+def test_the_example_film_is_small_and_plays_in_a_browser(client):
+    status, headers, film = client.ask("GET", "/static/example.mp4")
+    assert (status, headers["Content-Type"]) == (200, "video/mp4")
+    assert len(film) < 300_000
+    with av.open(io.BytesIO(film)) as container:
+        kinds = [stream.codec_context.name for stream in container.streams]
+        assert kinds == ["h264", "aac"]
+        assert 5 < container.duration / av.time_base < 15
 
 
 def test_about_names_network_warning_and_limits(client):

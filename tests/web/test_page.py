@@ -190,11 +190,36 @@ def test_a_film_gets_a_timeline_that_seeks_and_follows(page, home):
     page.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(home)}
     )
-    page.find_element(By.ID, "save").click()
+    page.find_element(By.ID, "save-eaf").click()
+    wait(page, lambda: (home / "film.mp4.eaf").exists())
+    assert "film.mp4" in (home / "film.mp4.eaf").read_text()
+    page.find_element(By.ID, "save-json").click()
     wait(page, lambda: (home / "film.mp4.json").exists())
     result = json.loads((home / "film.mp4.json").read_text())
     assert result["source"] == "film.mp4"
     assert result["model"]["synthetic"] is True
+
+
+def test_the_example_has_a_timeline_lanes_audio_boxes_and_values_at_the_pointer(page):
+    page.find_element(By.ID, "example").click()
+    wait(page, lambda: "complete" in text(page, "status") or text(page, "error"))
+    assert text(page, "status").startswith("example.mp4")
+    wait(page, lambda: text(page, "lanes").endswith("audio"))  # the browser could decode it
+    lanes = text(page, "lanes").split()
+    assert lanes[:2] == ["likeliest", "neutral"]
+    assert len(lanes) == 10
+    wait(page, lambda: page.find_elements(By.CSS_SELECTOR, "#boxes .box"))
+    slider = page.find_element(By.ID, "slider")
+    ActionChains(page).move_to_element_with_offset(slider, 20, 0).perform()
+    assert re.search(r"\d+ %", text(page, "tip"))
+
+
+def test_a_still_picture_is_shown_with_its_face(page, home):
+    cv2.imwrite(str(home / "face.png"), face_takes(1)[0][..., ::-1])
+    analyse(page, home / "face.png")
+    assert text(page, "error") == ""
+    assert page.find_element(By.ID, "still").is_displayed()
+    wait(page, lambda: page.find_elements(By.CSS_SELECTOR, "#boxes .box"))
 
 
 def test_the_webcam_is_predicted_twice_a_second_with_its_delay(page):
@@ -207,10 +232,12 @@ def test_the_webcam_is_predicted_twice_a_second_with_its_delay(page):
         ".filter(entry => entry.name.endsWith('/api/live')).length"
     )
     first = page.execute_script(count)
-    wait(page, lambda: "face and sound" in text(page, "delay"))
+    wait(page, lambda: "face and audio" in text(page, "delay"))
     wait(page, lambda: page.execute_script(count) >= first + 8)
     print(f"8 estimates in {time.monotonic() - began:.1f} s; {text(page, 'delay')}")
     assert re.search(r"\d+ %", text(page, "top"))
+    assert "smoothed" in text(page, "delay")
+    wait(page, lambda: page.find_elements(By.CSS_SELECTOR, "#boxes .box"))
     assert page.find_element(By.ID, "webcam").get_attribute("aria-pressed") == "true"
     page.find_element(By.ID, "webcam").click()
     wait(page, lambda: text(page, "status") == "The webcam is off.")
@@ -220,7 +247,14 @@ def test_the_webcam_is_predicted_twice_a_second_with_its_delay(page):
 def test_what_is_no_film_is_said_and_the_next_one_works(page, home):
     (home / "notes.mp4").write_bytes(b"no film" * 1000)
     analyse(page, home / "notes.mp4")
-    assert text(page, "error").startswith("notes.mp4: the file is ")
+    error = page.find_element(By.ID, "error")
+    assert error.text.startswith("notes.mp4: the file is ")
+    assert not page.find_element(By.ID, "viewer").is_displayed()
+    in_view = (
+        "const edges = arguments[0].getBoundingClientRect();"
+        "return edges.top >= 0 && edges.bottom <= innerHeight"
+    )
+    assert page.execute_script(in_view, error)
     analyse(page, home / "film.mp4")
     assert text(page, "error") == ""
 
@@ -304,6 +338,6 @@ def test_everything_can_be_reached_and_has_a_name_without_a_mouse(page, home):
         reached.append(focus.get_attribute("id") or focus.tag_name)
         if focus.tag_name != "body":
             assert focus.accessible_name, reached
-    assert {"file", "webcam", "slider", "save"} <= set(reached)
+    assert {"file", "example", "webcam", "slider", "save-json", "save-eaf"} <= set(reached)
     roles = {name: page.find_element(By.ID, name).aria_role for name in ("status", "slider")}
     assert roles == {"status": "status", "slider": "slider"}

@@ -1,12 +1,13 @@
 // How one estimate is shown: the name that leads, a bar for each emotion, and words for the ear.
 
-import { colourOf, basedOn, largest } from "./timeline.js";
+import { basedOn, largest } from "./timeline.js";
 
 const SPOKEN_EVERY_MS = 3000;
 
 export class Estimate {
-  constructor(emotions) {
-    this.emotions = emotions;
+  /** `about` is what the server said of itself: emotions, their colours and order. */
+  constructor({ emotions, colours, order }) {
+    Object.assign(this, { emotions, colours, order });
     this.top = document.getElementById("top");
     this.spoken = document.getElementById("spoken");
     this.saidAt = 0;
@@ -14,23 +15,24 @@ export class Estimate {
     this.values = [];
     const list = document.getElementById("bars");
     list.replaceChildren();
-    emotions.forEach((emotion, index) => {
+    order.forEach((index) => {
+      const emotion = emotions[index];
       const item = document.createElement("li");
       const swatch = part("span", "swatch");
-      swatch.style.background = colourOf(index);
+      swatch.style.background = colours[index];
       swatch.setAttribute("aria-hidden", "true");
       const name = part("span", "name", emotion);
       const track = part("span", "track");
       track.setAttribute("aria-hidden", "true");
       const fill = part("span", "fill");
       fill.style.display = "block";
-      fill.style.background = colourOf(index);
+      fill.style.background = colours[index];
       track.append(fill);
       const value = part("span", "value", "–");
       item.append(swatch, name, track, value);
       list.append(item);
-      this.fills.push(fill);
-      this.values.push(value);
+      this.fills[index] = fill;
+      this.values[index] = value;
     });
   }
 

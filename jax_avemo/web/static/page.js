@@ -3,7 +3,8 @@
 import { Estimate, part } from "./estimate.js";
 import { Live } from "./live.js";
 import { Player } from "./player.js";
-import { clock, basedOn } from "./timeline.js";
+import { basedOn, clock } from "./timeline.js";
+import { peaksOf } from "./waveform.js";
 
 const get = (id) => document.getElementById(id);
 
@@ -14,6 +15,15 @@ let upload = null;
 let tracks = [];
 let address = null;
 
+const SAVED = {
+  json: ["JSON", "json"],
+  csv: ["CSV", "csv"],
+  vtt: ["subtitles (WebVTT)", "vtt"],
+  eaf: ["ELAN", "eaf"],
+  TextGrid: ["Praat (TextGrid)", "TextGrid"],
+  labelstudio: ["Label Studio", "labelstudio.json"],
+};
+
 function say(text) {
   get("status").textContent = text;
 }
@@ -21,6 +31,14 @@ function say(text) {
 function complain(text) {
   get("error").textContent = text ?? "";
   get("error").hidden = !text;
+  if (text) get("error").scrollIntoView({ block: "center" });
+}
+
+/** A file was refused: why stands in view, and no viewer without a film. */
+function refuse(text) {
+  player.close();
+  say("");
+  complain(text);
 }
 
 async function begin() {
@@ -37,7 +55,7 @@ async function begin() {
   get("warning").textContent = about.warning;
   get("warning").hidden = !about.warning;
   get("chance").textContent = `Guessing gives ${Math.round(100 / about.emotions.length)} % each.`;
-  player = new Player(new Estimate(about.emotions));
+  player = new Player(new Estimate(about));
   document.body.dataset.ready = "yes";
 }
 
@@ -50,7 +68,7 @@ async function analyse(file) {
   complain(null);
   if (file.size > about.limits.megabytes * 1e6) {
     const size = Math.round(file.size / 1e6);
-    complain(`${file.name} has ${size} MB; the limit is ${about.limits.megabytes} MB.`);
+    refuse(`${file.name} has ${size} MB; the limit is ${about.limits.megabytes} MB.`);
     return;
   }
   const own = new AbortController();
@@ -60,20 +78,26 @@ async function analyse(file) {
   get("working").hidden = false;
   get("progress").removeAttribute("value");
   try {
-    const response = await fetch("/api/predict", { method: "POST", body: file, signal: own.signal });
+    const query = new URLSearchParams({ name: file.name });
+    const asked = { method: "POST", body: file, signal: own.signal };
+    const response = await fetch(`/api/predict?${query}`, asked);
     if (!response.ok) throw new Error((await response.json()).error);
     let finished = false;
     for await (const event of lines(response.body)) {
       if (event.error) throw new Error(event.error);
       if (upload !== own) return;
-      take(event, file.name);
+      take(event, file);
       finished ||= event.done === true;
     }
     if (!finished) throw new Error("The connection ended before the analysis did.");
   } catch (error) {
     if (upload !== own) return;
-    say(own.signal.aborted ? "Cancelled." : "");
-    if (!own.signal.aborted) complain(`${file.name}: ${error.message || "no answer"}`);
+    if (own.signal.aborted) {
+      player.close();
+      say("Cancelled.");
+    } else {
+      refuse(`${file.name}: ${error.message || "no answer"}`);
+    }
   } finally {
     if (upload === own) {
       get("working").hidden = true;
@@ -98,14 +122,14 @@ function open(file) {
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(file);
   tracks = [];
-  for (const id of ["save", "faces"]) get(id).hidden = true;
-  for (const id of ["table-part", "timeline-help"]) get(id).hidden = false;
+  for (const id of ["saves", "faces", "table-part"]) get(id).hidden = true;
+  get("timeline-help").hidden = false;
   get("rows").replaceChildren();
-  player.openFilm(address);
+  player.openFilm(address, file.type.startsWith("image/"));
 }
 
 /** One line of the server's answer: how far it is, at last the timelines. */
-function take(event, name) {
+function take(event, file) {
   if (event.progress !== undefined) get("progress").value = event.progress;
   if (event.duration !== undefined) player.setDuration(event.duration);
   if (!event.done) return;
@@ -113,15 +137,21 @@ function take(event, name) {
   const options = tracks.map((track) => part("option", "", track.name));
   get("face").replaceChildren(...options);
   get("faces").hidden = tracks.length < 2;
-  choose(tracks[0].name);
-  offer({ ...event.result, source: name });
+  get("table-part").hidden = false;
+  const known = (track) => track.windows.filter((window) => window.probabilities).length;
+  const longest = tracks.reduce((best, track) => (known(track) > known(best) ? track : best));
+  get("face").value = longest.name;
+  choose(longest.name);
+  offer(event, file.name);
   const notes = event.notes.map((note) => ` ${note[0].toUpperCase()}${note.slice(1)}.`);
-  say(`${name}: the timeline is complete.${notes.join("")}`);
+  say(`${file.name}: the timeline is complete.${notes.join("")}`);
+  const shown = address;
+  peaksOf(file, event.duration).then((peaks) => address === shown && player.showWave(peaks));
 }
 
 function choose(name) {
   const track = tracks.find((one) => one.name === name) ?? tracks[0];
-  player.show(track.windows, track.boxes);
+  player.show(tracks, track);
   get("rows").replaceChildren(...track.windows.map(row));
 }
 
@@ -138,13 +168,27 @@ function row(window) {
   return line;
 }
 
-function offer(result) {
-  const link = get("save");
-  if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
-  const text = new Blob([JSON.stringify(result, null, 2)], { type: "application/json" });
-  link.href = URL.createObjectURL(text);
-  link.download = `${result.source}.json`;
-  link.hidden = false;
+/** Links that save the result in the formats of `avemo predict`. */
+function offer(event, name) {
+  const texts = { json: JSON.stringify(event.result, null, 2), ...event.files };
+  for (const link of get("saves").querySelectorAll("a")) URL.revokeObjectURL(link.href);
+  const links = Object.entries(SAVED).map(([form, [words, ending]]) => {
+    const link = part("a", "button small", words);
+    link.id = `save-${form}`;
+    link.href = URL.createObjectURL(new Blob([texts[form]], { type: "text/plain" }));
+    link.download = `${name}.${ending}`;
+    return link;
+  });
+  get("saves").replaceChildren(part("span", "quiet", "Save as"), ...links);
+  get("saves").hidden = false;
+}
+
+// --- the example
+
+async function example() {
+  const response = await fetch("/static/example.mp4");
+  const film = await response.blob();
+  await analyse(new File([film], "example.mp4", { type: "video/mp4" }));
 }
 
 // --- the webcam
@@ -154,7 +198,7 @@ async function startLive() {
   upload?.abort();
   complain(null);
   player.openLive();
-  for (const id of ["save", "faces", "table-part", "timeline-help"]) get(id).hidden = true;
+  for (const id of ["saves", "faces", "table-part", "timeline-help"]) get(id).hidden = true;
   say("Asking for the webcam…");
   const began = performance.now() / 1000;
   live = new Live(
@@ -175,16 +219,15 @@ async function startLive() {
     say(live.hasPicture ? "The webcam runs." : "Only the microphone runs.");
   } catch (error) {
     stopLive();
-    complain(error.message);
-    get("viewer").hidden = true;
-    say("");
+    refuse(error.message);
   }
 }
 
 function inWords(window, delay) {
   const people = window.people > 1 ? ` ${window.people} faces: the largest is predicted.` : "";
   const seconds = window.seconds.toFixed(1);
-  return `${delay.toFixed(1)} s behind, from the last ${seconds} s, by ${basedOn(window)}.${people}`;
+  const from = `from ${basedOn(window)} of the last ${seconds} s`;
+  return `${delay.toFixed(1)} s behind, ${from}, smoothed over about 2 s.${people}`;
 }
 
 function stopLive() {
@@ -203,6 +246,7 @@ get("file").addEventListener("change", (event) => {
   event.target.value = "";
 });
 get("cancel").addEventListener("click", () => upload?.abort());
+get("example").addEventListener("click", example);
 get("webcam").addEventListener("click", () => (live ? stopLive() : startLive()));
 get("face").addEventListener("change", (event) => choose(event.target.value));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {

@@ -23,7 +23,6 @@ from jax_avemo.evaluation.model_card import write_card
 from jax_avemo.evaluation.results import Results
 from jax_avemo.runs import latest_step
 from jax_avemo.runtime import multihost
-from jax_avemo.runtime.accelerators import accelerator_present
 from jax_avemo.runtime.compilation import keep_compiled_programs
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_json
@@ -62,10 +61,10 @@ def own_run(run: Path) -> Iterator[None]:
 def announce(config: ConfigDict, run: Path) -> None:
     """The first lines: what runs, at which size, and how to get another."""
     tell(f"jax_avemo: experiment '{config.name}' at size '{config.size}', run directory {run}")
-    if config.size == "cpu" and not accelerator_present():
+    if config.size == "cpu":
         tell(
-            "no accelerator found, so the 'cpu' size was taken: the same blocks, fewer and "
-            "narrower. The method as written: --config=FILE:full"
+            "size 'cpu', the default without an accelerator, has fewer and narrower blocks; the "
+            "method as written is --config=FILE:full"
         )
     if config.split.protocol == "leaky" or config.evaluate.selection_split == "test":
         tell(

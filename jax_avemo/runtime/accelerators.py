@@ -4,6 +4,15 @@ import importlib.util
 import os
 from pathlib import Path
 
+_NO_MEMORY = ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
+_NO_START = (
+    "Unable to initialize backend",
+    "DNN library initialization failed",
+    "CUDNN_STATUS_",
+    "CUBLAS_STATUS_",
+    "Failed to create cuBLAS handle",
+)
+
 
 def accelerator_present() -> bool:
     """Whether JAX would find a GPU or TPU here, told without importing JAX (which takes a second
@@ -51,13 +60,3 @@ def device_failure(error: BaseException) -> str | None:
             "lists them) or take JAX_PLATFORMS=cpu; avemo doctor examines the installation"
         )
     return None
-
-
-_NO_MEMORY = ("RESOURCE_EXHAUSTED", "CUDA_ERROR_OUT_OF_MEMORY", "hipErrorOutOfMemory")
-_NO_START = (
-    "Unable to initialize backend",
-    "DNN library initialization failed",
-    "CUDNN_STATUS_",
-    "CUBLAS_STATUS_",
-    "Failed to create cuBLAS handle",
-)

@@ -49,13 +49,8 @@ class Split:
 
     def __post_init__(self) -> None:
         """Refuse a split that leaks (AssertionError, also under `python -O`)."""
-        _assert_disjoint(
-            "clip",
-            train=self.train,
-            probe=self.probe,
-            validation=self.validation,
-            test=self.test,
-        )
+        parts = {"train": self.train, "probe": self.probe, "validation": self.validation}
+        _assert_disjoint("clip", **parts, test=self.test)
         if self.subject_independent:
             _assert_disjoint(
                 "subject",

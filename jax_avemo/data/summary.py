@@ -16,8 +16,8 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
 SUMMARY_NAME = "summary.json"
-_SILENT_DB = -60.0
-"""Root mean square below this is silence: the noise of 16 bits is near -98, a quiet voice -45."""
+_SOFT_DB = -60.0
+"""Root mean square below this is named: a quiet voice has -45, RAVDESS's softest take -64."""
 _FULL_SCALE = 32_390
 """0.1 dB below the largest sample."""
 _CLIPPED_SHARE = 1e-3
@@ -128,8 +128,8 @@ def describe(labels: Sequence[Labels], figures: Sequence[ClipFigures]) -> dict[s
 
     `by_emotion`, `by_subject`: clips, mean seconds, face_found_rate, mean level_db, and of a
     subject its sex and its clips by emotion. `sexes`: subjects of each. `contents`: clips of each
-    sentence. `sound`: lowest, mean and highest level_db, and the keys of clipped clips (over 0.1 %
-    of the samples at full scale) and silent ones (below -60 dB or without sound).
+    sentence. `audio`: lowest, mean and highest level_db, and the keys of clipped clips (over 0.1 %
+    of the samples at full scale) and soft ones (below -60 dB).
     `few_faces`: keys of clips with the face found in less than half of the frames.
     """
     pairs = list(zip(labels, figures, strict=True))
@@ -154,7 +154,7 @@ def describe(labels: Sequence[Labels], figures: Sequence[ClipFigures]) -> dict[s
             sorted(Counter(entry["sex"] or "?" for entry in by_subject.values()).items())
         ),
         "contents": dict(sorted(Counter(x.statement for x in labels if x.statement).items())),
-        "sound": {
+        "audio": {
             "level_db": {
                 name: round(float(reduce(levels)), 1)
                 for name, reduce in (("min", min), ("mean", np.mean), ("max", max))
@@ -162,8 +162,8 @@ def describe(labels: Sequence[Labels], figures: Sequence[ClipFigures]) -> dict[s
             if levels
             else None,
             "clipped": [x.key for x, clip in pairs if clip.clipped_share > _CLIPPED_SHARE],
-            "silent": [
-                x.key for x, clip in pairs if clip.level_db is None or clip.level_db < _SILENT_DB
+            "soft": [
+                x.key for x, clip in pairs if clip.level_db is not None and clip.level_db < _SOFT_DB
             ],
         },
         "few_faces": [
@@ -202,7 +202,7 @@ def unlike_published(facts: Facts | None, summary: Summary) -> list[str]:
 def to_text(summary: Summary) -> str:
     """The summary as a person reads it: a line for each subject and for all, then what is odd."""
     told = summary.statistics
-    if not told:  # prepared by version 0.1
+    if "audio" not in told:  # prepared by version 0.1
         return f"{summary.corpus}: {summary.clips} clips of {summary.subjects} subjects"
     emotions = list(summary.emotions)
     width = max([len("subject"), *(len(name) for name in told["by_subject"])])
@@ -233,7 +233,7 @@ def to_text(summary: Summary) -> str:
     ]
     if left := len(told["by_subject"]) - len(shown):
         lines.append(f"... and {left} more, in {SUMMARY_NAME}")
-    level = told["sound"]["level_db"]
+    level = told["audio"]["level_db"]
     everything = {
         "clips": summary.clips,
         "seconds": summary.duration_seconds["mean"],
@@ -246,10 +246,10 @@ def to_text(summary: Summary) -> str:
     if told["contents"]:
         lines.append(f"sentences: {len(told['contents'])}")
     if level:
-        lines.append(f"sound: {level['min']} lowest, {level['max']} highest mean level, dBFS")
+        lines.append(f"audio: {level['min']} lowest, {level['max']} highest mean level, dBFS")
     odd = (
-        ("clipped", told["sound"]["clipped"]),
-        ("silent", told["sound"]["silent"]),
+        ("clipped", told["audio"]["clipped"]),
+        ("soft (mean level below -60 dBFS)", told["audio"]["soft"]),
         ("face found in less than half of the frames", told["few_faces"]),
         ("refused", [f"{reject.path}: {reject.reason}" for reject in summary.rejects]),
     )

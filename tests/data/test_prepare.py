@@ -100,7 +100,7 @@ def test_the_summary_says_what_is_there(prepared, source):
     assert summary["rejects"][1]["reason"] == "no face found in any of 3 frames"
     assert summary["long_sessions"] == []
     assert summary["statistics"]["by_subject"]["01"]["emotions"] == {"angry": 1, "happy": 1}
-    assert summary["statistics"]["sound"]["level_db"]["mean"] == pytest.approx(-13.5, abs=0.5)
+    assert summary["statistics"]["audio"]["level_db"]["mean"] == pytest.approx(-13.5, abs=0.5)
     assert (prepared / "summary.txt").read_text().startswith("demo (SYNTHETIC): 4 clips of 2")
     clips = read_clips(prepared)
     assert (clips.corpus, clips.synthetic) == ("demo", True)

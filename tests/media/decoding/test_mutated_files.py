@@ -24,17 +24,30 @@ CODECS = {
     "mov": {"audio_codec": "pcm_s16le"},
     "mkv": {},
     "avi": {"video_codec": "mpeg4", "audio_codec": "pcm_s16le"},
+    "mts": {"audio_codec": "ac3"},
+    "mpg": {"video_codec": "mpeg2video", "audio_codec": "mp2"},
+    "wmv": {"video_codec": "wmv2", "audio_codec": "wmav2"},
     "wav": {"audio_codec": "pcm_s16le"},
+    "mp3": {"audio_codec": "libmp3lame"},
+    "ogg": {"audio_codec": "libopus"},
+    "flac": {"audio_codec": "flac"},
 }
+AUDIO_ALONE = ("wav", "mp3", "ogg", "flac")
 
 
 def originals(folder: Path) -> dict[str, bytes]:
     """A second of a face and a tone in each container."""
     found = {}
     for suffix, options in CODECS.items():
-        pictures = [] if suffix == "wav" else face_takes(8, side=96)
+        pictures = [] if suffix in AUDIO_ALONE else face_takes(8, side=96)
+        rate = 48_000 if suffix in ("mts", "mpg", "wmv", "ogg") else 16_000
         path = write_media(
-            folder / f"x.{suffix}", pictures, sound=tone(0.8, rate=16_000), rate=16_000, **options
+            folder / f"x.{suffix}",
+            pictures,
+            sound=tone(0.8, rate=rate),
+            rate=rate,
+            frames_per_second=25 if suffix == "mpg" else 10,
+            **options,
         )
         found[suffix] = path.read_bytes()
     return found
@@ -88,7 +101,7 @@ def test_mutants_give_clips_or_reasons_and_nothing_else(tmp_path, capsys):
         path = source / f"{index}.{suffix}"
         path.write_bytes(mutant(suffix, files, rng))
         options = ClipOptions(
-            frame_size=48, frames_per_second=10, max_seconds=5, need_video=suffix != "wav"
+            frame_size=48, frames_per_second=10, max_seconds=5, need_video=suffix not in AUDIO_ALONE
         )
         tasks.append((Recording(Labels(path.name, "happy", "01"), path), options))
     before = snapshot(tmp_path)

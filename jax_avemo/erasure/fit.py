@@ -106,26 +106,32 @@ def erasing_projection(
     values, axes = np.linalg.eigh((1 - shrinkage) * covariance + shrinkage * scale * np.eye(width))
     root = np.sqrt(np.maximum(values, 1e-12 * values.max()))
     whitened = residual @ (axes / root) @ axes.T
-
-    def correlations(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        members = _within(_one_hot(labels), given)
-        spread, turned = np.linalg.eigh(members.T @ members)
-        known = spread > 1e-9 * max(spread[-1], 1e-300)
-        scaled = turned[:, known] / np.sqrt(spread[known])
-        left, canonical, _ = np.linalg.svd(whitened.T @ members @ scaled, full_matrices=False)
-        return left, canonical / np.sqrt(len(z))
-
-    directions, canonical = correlations(erased)
+    directions, canonical = _canonical_correlations(whitened, erased, given)
     chance = 1e-9
     if permutations and len(canonical):
         rng = np.random.default_rng(0)
         largest = [
-            correlations(_permuted_within(erased, given, rng))[1][0] for _ in range(permutations)
+            _canonical_correlations(whitened, _permuted_within(erased, given, rng), given)[1][0]
+            for _ in range(permutations)
         ]
         chance = max(chance, float(np.quantile(largest, 0.95)))
     rank = min(int(np.sum(canonical > chance)), width // 2)
     basis = directions[:, :rank]
     return mean, (axes * root) @ axes.T @ basis @ basis.T @ (axes / root) @ axes.T
+
+
+def _canonical_correlations(
+    whitened: Float[np.ndarray, "N D"],
+    labels: Shaped[np.ndarray, " N"],
+    given: Shaped[np.ndarray, " N"],
+) -> tuple[Float[np.ndarray, "D K"], Float[np.ndarray, " K"]]:
+    """Directions of whitened embeddings and their correlations with the labels, largest first."""
+    members = _within(_one_hot(labels), given)
+    values, axes = np.linalg.eigh(members.T @ members)
+    nonzero = values > 1e-9 * max(values[-1], 1e-300)
+    scaled = axes[:, nonzero] / np.sqrt(values[nonzero])
+    left, canonical, _ = np.linalg.svd(whitened.T @ members @ scaled, full_matrices=False)
+    return left, canonical / np.sqrt(len(whitened))
 
 
 def _permuted_within(

@@ -77,19 +77,7 @@ def gradnorm(
         rates = {
             task: jax.lax.stop_gradient(losses[task]) / initial_losses[task] for task in log_weights
         }
-        mean_rate = sum(rates.values()) / len(rates)
-
-        def gradient_loss(log_weights: Scalars) -> Float[Array, ""]:
-            weighted = {task: jnp.exp(log_weights[task]) * norms[task] for task in log_weights}
-            mean_norm = sum(weighted.values()) / len(weighted)
-            distances = []
-            for task, norm in weighted.items():
-                relative_rate = rates[task] / jnp.maximum(mean_rate, _TINY)
-                target = jax.lax.stop_gradient(mean_norm * relative_rate**alpha)
-                distances.append(jnp.abs(norm - target))
-            return sum(distances, start=jnp.zeros((), jnp.float32))
-
-        gradient = jax.grad(gradient_loss)(log_weights)
+        gradient = jax.grad(_gradient_loss)(log_weights, norms, rates, alpha)
         updates, opt_state = optimizer.update(gradient, state["opt_state"], log_weights)
         moved = {task: log_weights[task] + updates[task] for task in log_weights}
         excess = jax.nn.logsumexp(jnp.stack(list(moved.values()))) - math.log(len(moved))
@@ -100,6 +88,21 @@ def gradnorm(
         return _exponentials(log_weights, 1.0), new_state
 
     return Balancer(init, combine)
+
+
+def _gradient_loss(
+    log_weights: Scalars, norms: Scalars, rates: Scalars, alpha: float
+) -> Float[Array, ""]:
+    """L_grad of `gradnorm`: ||dL_i/dW|| in `norms`, L_i / L_i(0) in `rates`."""
+    weighted = {task: jnp.exp(log_weights[task]) * norms[task] for task in log_weights}
+    mean_norm = sum(weighted.values()) / len(weighted)
+    mean_rate = sum(rates.values()) / len(rates)
+    distances = []
+    for task, norm in weighted.items():
+        relative_rate = rates[task] / jnp.maximum(mean_rate, _TINY)
+        target = jax.lax.stop_gradient(mean_norm * relative_rate**alpha)
+        distances.append(jnp.abs(norm - target))
+    return sum(distances, start=jnp.zeros((), jnp.float32))
 
 
 def fixed(weights: dict[str, float]) -> Balancer:

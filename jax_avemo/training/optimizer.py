@@ -12,59 +12,66 @@ from jaxtyping import Array, Bool, Float, Int
 Tree = TypeVar("Tree")
 
 
-def build_optimizer(
-    *,
-    learning_rate: float,
-    weight_decay: float,
-    warmup_steps: int,
-    total_steps: int,
-    max_grad_norm: float,
-    b2: float = 0.99,
-    layer_decay: float = 1.0,
-    frozen_stages: int = 0,
-) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
-    """AdamW with warm-up, cosine decay and clipping; returns it and its schedule (for the log).
+def learning_rate_schedule(peak: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Linear warm-up, then cosine decay to 0 at the end.
 
         lr(t) = peak (t + 1) / warmup                                 t < warmup
-        lr(t) = peak (1 + cos(pi (t - warmup) / (total - warmup))) / 2    t >= warmup, 0 at the end
+        lr(t) = peak (1 + cos(pi (t - warmup) / (total - warmup))) / 2    t >= warmup
 
-    Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019. The warm-up starts at
-    peak / warmup, not at 0, so that the first step is not lost. The decay is on kernels (more than
-    one axis) only: not on biases, norm scales or single vectors.
-
-    `update` takes a keyword `finite`, a boolean scalar (default True): where it is False the
-    optimizer's state stays as it was, and the updates mean nothing.
-
-    Args:
-        learning_rate: peak.
-        weight_decay: multiplied by the learning rate, as in the paper.
-        warmup_steps: steps until the peak, 0 = none.
-        total_steps: steps of the whole training.
-        max_grad_norm: largest global L2 norm of the gradient; 0 = not clipped.
-        b2: Adam's second-moment decay; 0.99 forgets faster than 0.999, which suits short training.
-        layer_decay, frozen_stages: see `layer_rate`; the weights' decay is scaled alike.
+    The warm-up starts at peak / warmup, not at 0, so that the first step is not lost.
 
     Raises:
-        ValueError: warmup_steps is not in [0, total_steps) or max_grad_norm is below 0.
+        ValueError: warmup_steps is not in [0, total_steps).
     """
     if not 0 <= warmup_steps < total_steps:
         raise ValueError(f"warmup_steps {warmup_steps} must be in [0, total_steps {total_steps})")
-    if not max_grad_norm >= 0.0:
-        raise ValueError(f"max_grad_norm {max_grad_norm} must be 0 (not clipped) or above")
 
     def schedule(count: Int[Array, ""] | int) -> Float[Array, ""]:
         step = jnp.asarray(count, jnp.float32)
         rising = (step + 1.0) / max(warmup_steps, 1)
         decayed = jnp.clip((step - warmup_steps) / (total_steps - warmup_steps), 0.0, 1.0)
         falling = 0.5 * (1.0 + jnp.cos(jnp.pi * decayed))
-        return learning_rate * jnp.where(step < warmup_steps, rising, falling)
+        return peak * jnp.where(step < warmup_steps, rising, falling)
+
+    return schedule
+
+
+def build_optimizer(
+    learning_rate: optax.Schedule,
+    *,
+    weight_decay: float,
+    max_grad_norm: float,
+    b2: float = 0.99,
+    layer_decay: float = 1.0,
+    frozen_stages: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW with clipping by the global norm.
+
+    Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019. The decay is on kernels
+    (more than one axis) only: not on biases, norm scales or single vectors.
+
+    `update` takes a keyword `finite`, a boolean scalar (default True): where it is False the
+    optimizer's state stays as it was, and the updates mean nothing.
+
+    Args:
+        learning_rate: see `learning_rate_schedule`.
+        weight_decay: multiplied by the learning rate, as in the paper.
+        max_grad_norm: largest global L2 norm of the gradient; 0 = not clipped.
+        b2: Adam's second-moment decay; 0.99 forgets faster than 0.999, which suits short training.
+        layer_decay, frozen_stages: see `layer_rate`; the weights' decay is scaled alike.
+
+    Raises:
+        ValueError: max_grad_norm is below 0.
+    """
+    if not max_grad_norm >= 0.0:
+        raise ValueError(f"max_grad_norm {max_grad_norm} must be 0 (not clipped) or above")
 
     optimizer = optax.chain(
         optax.clip_by_global_norm(max_grad_norm) if max_grad_norm else optax.identity(),
         optax.chain(
             _adam(b2),
             optax.add_decayed_weights(weight_decay, _is_kernel),
-            _unless_skipped(optax.scale_by_learning_rate(schedule)),
+            _unless_skipped(optax.scale_by_learning_rate(learning_rate)),
         ),
     )
     if layer_decay < 1.0 or frozen_stages:
@@ -76,7 +83,7 @@ def build_optimizer(
             )
 
         optimizer = optax.chain(optimizer, optax.stateless(scale))
-    return optimizer, schedule
+    return optimizer
 
 
 def _adam(b2: float, b1: float = 0.9, epsilon: float = 1e-8) -> optax.GradientTransformation:

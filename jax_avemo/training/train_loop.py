@@ -82,10 +82,10 @@ def train(
     model = build.build_model(config, len(index.emotions), len(index.subjects))
     state, train_step = prepare_training(config, model, total_steps, mesh)
     manager = checkpoints.open_checkpoints(run)
-    if (saved := checkpoints.restore_latest(manager, state)) is not None:
-        state = saved
-    else:
-        state = initialisation.given(config, state, index, split, mesh)
+    saved = checkpoints.restore_latest(manager, state)
+    if saved is None:
+        saved = initialisation.given(config, state, index, split, mesh)
+    state = saved
     start = int(state.step)
     evaluate, embed = make_evaluate(model, mesh, index)
     labels = [clips.labels[row] for row in rows]
@@ -98,18 +98,10 @@ def train(
         manager=manager,
         facts=checkpoint_facts(config, clips, split, index, total_steps),
     )
-    first, batch_size = multihost.is_first(), config.train.batch_size
-    with (
-        MetricsLog(run / "metrics.jsonl" if first else None, start) as log,
-        Progress(
-            total_steps * batch_size,
-            "training",
-            unit="clips",
-            start=start * batch_size,
-            shown=first,
-        ) as progress,
-        _signals() as came,
-    ):
+    first, size = multihost.is_first(), config.train.batch_size
+    bar = Progress(total_steps * size, "training", unit="clips", start=start * size, shown=first)
+    log = MetricsLog(run / "metrics.jsonl" if first else None, start)
+    with log, bar as progress, _signals() as came:
         _loop(config, state, job, log, progress, came)
     checkpoints.finish(manager)
     manager.close()

@@ -83,16 +83,14 @@ def describe_state(config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mes
 def build_optimizer(config: ConfigDict, total_steps: int) -> optax.GradientTransformationExtraArgs:
     """The optimizer of `config`."""
     train = config.train
-    built, _ = optimizer.build_optimizer(
-        learning_rate=train.learning_rate,
+    warmup_steps = min(round(train.warmup_fraction * total_steps), total_steps - 1)
+    return optimizer.build_optimizer(
+        optimizer.learning_rate_schedule(train.learning_rate, warmup_steps, total_steps),
         weight_decay=train.weight_decay,
-        warmup_steps=min(round(train.warmup_fraction * total_steps), total_steps - 1),
-        total_steps=total_steps,
         max_grad_norm=train.max_grad_norm,
         layer_decay=train.layer_decay,
         frozen_stages=config.model.frozen_stages,
     )
-    return built
 
 
 def build_balancer(config: ConfigDict, model: AVEmo) -> loss_balancing.Balancer:

@@ -90,14 +90,10 @@ def make_train_step(
         )
         loss = weighted_sum(weights, values)
         gradient_norm = optax.global_norm(gradient)
+        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        ema_decay = config.train.ema_decay
         after = update_state(
-            state,
-            gradient,
-            jnp.isfinite(loss) & jnp.isfinite(gradient_norm),
-            optimizer,
-            config.train.ema_decay,
-            batch_stats,
-            balancer_state,
+            state, gradient, finite, optimizer, ema_decay, batch_stats, balancer_state
         )
         metrics = step_metrics(values, readings, task_weights) | {
             "loss/total": loss,

@@ -1,4 +1,4 @@
-"""The schedule, the decay's mask, clipping and the running average, against closed forms."""
+"""Schedule, mask of the decay, clipping and moving average, against closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from jax_avemo.training.optimizer import build_optimizer, ema
+from jax_avemo.training.optimizer import build_optimizer, ema, learning_rate_schedule
 
 
 def build(**changes):
     settings = {
-        "learning_rate": 0.1,
+        "learning_rate": learning_rate_schedule(0.1, 4, 20),
         "weight_decay": 0.0,
-        "warmup_steps": 4,
-        "total_steps": 20,
         "max_grad_norm": 1e9,
     }
     return build_optimizer(**(settings | changes))
@@ -26,7 +24,7 @@ def first_update(optimizer, gradient, parameters):
 
 class TestSchedule:
     def test_rises_to_the_peak_and_falls_to_zero(self):
-        _, schedule = build()
+        schedule = learning_rate_schedule(0.1, 4, 20)
         assert [float(schedule(step)) for step in range(5)] == pytest.approx(
             [0.025, 0.05, 0.075, 0.1, 0.1]
         )
@@ -35,25 +33,30 @@ class TestSchedule:
         assert schedule(99) == pytest.approx(0.0, abs=1e-8)
 
     def test_without_warm_up_starts_at_the_peak(self):
-        _, schedule = build(warmup_steps=0)
+        schedule = learning_rate_schedule(0.1, 0, 20)
         assert schedule(0) == pytest.approx(0.1)
 
     def test_takes_a_traced_step(self):
-        _, schedule = build()
+        schedule = learning_rate_schedule(0.1, 4, 20)
         assert jax.jit(schedule)(jnp.int32(12)) == pytest.approx(0.05)
+
+    @pytest.mark.parametrize("warmup_steps", [20, -1])
+    def test_impossible_warm_up_is_refused(self, warmup_steps):
+        with pytest.raises(ValueError, match="warmup_steps"):
+            learning_rate_schedule(0.1, warmup_steps, 20)
 
 
 class TestOptimizer:
     def test_first_step_is_the_sign_of_the_gradient(self):
         """Adam's first step is lr * g / (|g| + eps)."""
-        optimizer, schedule = build()
+        optimizer = build()
         parameters = {"bias": jnp.array([1.0, 1.0])}
         gradient = {"bias": jnp.array([0.3, -2.0])}
         updates, _ = first_update(optimizer, gradient, parameters)
         np.testing.assert_allclose(updates["bias"], [-0.025, 0.025], rtol=1e-5)
 
     def test_decays_kernels_only(self):
-        optimizer, schedule = build(weight_decay=0.5)
+        optimizer = build(weight_decay=0.5)
         parameters = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full(2, 3.0)}
         gradient = jax.tree.map(jnp.zeros_like, parameters)
         updates, _ = first_update(optimizer, gradient, parameters)
@@ -63,7 +66,7 @@ class TestOptimizer:
     @pytest.mark.parametrize(("max_grad_norm", "scale"), [(1.0, 0.2), (9.0, 1.0), (0.0, 1.0)])
     def test_clips_by_the_global_norm(self, max_grad_norm, scale):
         """Seen in Adam's first moment: (1 - b1) times the clipped gradient. The norm here is 5."""
-        optimizer, _ = build(max_grad_norm=max_grad_norm)
+        optimizer = build(max_grad_norm=max_grad_norm)
         parameters = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
         gradient = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
         _, state = first_update(optimizer, gradient, parameters)
@@ -72,11 +75,12 @@ class TestOptimizer:
         np.testing.assert_allclose(moment["b"], 0.1 * scale * 4.0, rtol=1e-5)
 
     def test_equals_optax_adamw(self):
-        optimizer, schedule = build(weight_decay=0.3)
-        peer = optax.adamw(schedule, b2=0.99, weight_decay=0.3, mask={"a": True, "b": False})
+        optimizer = build(weight_decay=0.3)
+        schedule = learning_rate_schedule(0.1, 4, 20)
+        reference = optax.adamw(schedule, b2=0.99, weight_decay=0.3, mask={"a": True, "b": False})
         key = jax.random.key(0)
         parameters = {"a": jax.random.normal(key, (3, 4)), "b": jnp.ones(3)}
-        ours = theirs = parameters, optimizer.init(parameters), peer.init(parameters)
+        ours = theirs = parameters, optimizer.init(parameters), reference.init(parameters)
         for step in range(6):
             gradient = jax.tree.map(
                 lambda leaf, step=step: jax.random.normal(jax.random.key(step), leaf.shape),
@@ -84,13 +88,13 @@ class TestOptimizer:
             )
             updates, state = optimizer.update(gradient, ours[1], ours[0])
             ours = optax.apply_updates(ours[0], updates), state, None
-            updates, state = peer.update(gradient, theirs[2], theirs[0])
+            updates, state = reference.update(gradient, theirs[2], theirs[0])
             theirs = optax.apply_updates(theirs[0], updates), None, state
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-6), ours[0], theirs[0])
         assert jax.tree.structure(ours[1][1]) == jax.tree.structure(theirs[2])
 
     def test_a_skipped_step_leaves_the_state(self):
-        optimizer, _ = build(weight_decay=0.3)
+        optimizer = build(weight_decay=0.3)
         parameters = {"a": jnp.ones((2, 3)), "b": jnp.ones(3)}
         _, state = first_update(optimizer, parameters, parameters)
         gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), parameters)
@@ -102,7 +106,7 @@ class TestOptimizer:
         assert counts == [2, 2]
 
     def test_finds_a_minimum(self):
-        optimizer, _ = build(total_steps=200)
+        optimizer = build(learning_rate=learning_rate_schedule(0.1, 4, 200))
         parameters = {"x": jnp.array([3.0, -2.0])}
 
         def step(carry, _):
@@ -117,11 +121,6 @@ class TestOptimizer:
             return jax.lax.scan(step, start, None, length=200)[0][0]
 
         np.testing.assert_allclose(train(parameters)["x"], 1.0, atol=1e-2)
-
-    @pytest.mark.parametrize("changes", [{"warmup_steps": 20}, {"warmup_steps": -1}])
-    def test_impossible_warm_up_is_refused(self, changes):
-        with pytest.raises(ValueError, match="warmup_steps"):
-            build(**changes)
 
     def test_a_negative_norm_is_refused(self):
         with pytest.raises(ValueError, match="max_grad_norm"):

@@ -43,23 +43,29 @@ A = {"a": np.ones((2, 3), np.float32)}
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    "content",
     [
-        (b"", "no weights file"),
-        (b"\x00" * 40, "no weights file"),
-        (b"P3 an image", "no weights file"),
-        (save(A).replace(b"[2,3]", b"[2,4]"), "shape"),
-        (save(A).replace(b"[0,24]", b"[0,99]"), "offset"),
-        (save(A).replace(b"F32", b"F99"), "`F99`"),
-        (save(A)[:-4], "incomplete"),
-        (save({}), "no tensors"),
+        b"",
+        b"\x00" * 40,
+        b"P3 an image",
+        save(A).replace(b"[2,3]", b"[2,4]"),
+        save(A).replace(b"[0,24]", b"[0,99]"),
+        save(A).replace(b"F32", b"F99"),
+        save(A)[:-4],
     ],
 )
-def test_a_damaged_file_is_one_line(content, says, tmp_path):
-    with pytest.raises(UserError, match=says) as caught:
-        read_weights(written(tmp_path, content))
-    assert str(tmp_path) in str(caught.value)
+def test_a_damaged_file_is_one_line(content, tmp_path):
+    assert content != save(A)
+    path = written(tmp_path, content)
+    with pytest.raises(UserError) as caught:
+        read_weights(path)
+    assert str(caught.value).startswith(f"{path} is damaged or no weights file")
     assert "\n" not in str(caught.value)
+
+
+def test_no_tensors_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="holds no tensors"):
+        read_weights(written(tmp_path, save({})))
 
 
 @pytest.mark.parametrize("name", ["none.pth", "."])

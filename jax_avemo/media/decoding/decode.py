@@ -38,14 +38,14 @@ _DEFAULT_MAX_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Media:
-    """What `read_media` found. Picture and sound share one clock, 0 = the start of the clip."""
+    """What `read_media` found. Video and audio share one clock, 0 = the start of the clip."""
 
     frames: Iterator[TimedFrame]
     """Decoded as they are asked for, once: a whole clip is never held. Empty without a picture."""
     audio: Int16[np.ndarray, "N"]
     """16 kHz mono; sample n is at n / 16000 s. Empty without audio, or where it is silent."""
     duration: float
-    """Seconds: the longer of picture and sound."""
+    """Seconds: the longer of video and audio."""
 
 
 def read_media(
@@ -69,7 +69,7 @@ def read_media(
     not. Its channels are mixed as `audio.AudioLevels.mix` says. A silent track is no audio.
 
     Raises MediaError where the file is missing, empty, no media, cut off, without the needed
-    picture or sound, or larger or longer than allowed, while `frames` are read too.
+    video or audio, or larger or longer than allowed, while `frames` are read too.
     """
     path = Path(path)
     if end is not None and not end > start:

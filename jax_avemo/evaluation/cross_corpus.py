@@ -57,11 +57,7 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> CrossCorpus
     check_stored(clips.frame_size, build.build_inputs(trained.config, training=False))
     unseen = _rows_of_unseen_subjects(trained, clips, corpus)
     names = shared_emotions(trained.index.emotions, [clips.labels[row].emotion for row in unseen])
-    if len(names) < 2:
-        raise UserError(
-            f"{corpus} ({', '.join(clips.emotions)}) and the run "
-            f"({', '.join(trained.index.emotions)}) share {len(names)} emotions: two are needed"
-        )
+    _check_shared(names, corpus, clips.emotions, trained.index.emotions)
     rows = [row for row in unseen if shared_emotion(clips.labels[row].emotion) in names]
     predict = make_predict(trained.model, devices.data_mesh(), trained.config, clips, trained.index)
     outputs = predict(trained.variables, rows, f"evaluating {corpus}")
@@ -92,6 +88,16 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> CrossCorpus
     )
     write_results(trained.run / f"results-{corpus}.json", results)
     return results
+
+
+def _check_shared(
+    names: Sequence[str], corpus: str, theirs: Sequence[str], ours: Sequence[str]
+) -> None:
+    if len(names) < 2:
+        raise UserError(
+            f"{corpus} ({', '.join(theirs)}) and the run ({', '.join(ours)}) share "
+            f"{len(names)} emotions: two are needed"
+        )
 
 
 def _rows_of_unseen_subjects(trained: Trained, clips: ClipSource, corpus: str) -> list[int]:

@@ -57,7 +57,6 @@ def measure(
     rows = [*train_rows, *probe_rows]
     held_out = np.arange(len(rows)) >= len(train_rows)
     known = [labels[row] for row in rows]
-    unseen = [labels[row] for row in test_rows]
     learnt = _only_embeddings(embed(variables, rows, "measuring leakage"))
     untrained = _only_embeddings(embed(untrained_variables, rows, "the untrained network"))
 
@@ -79,15 +78,29 @@ def measure(
 
         trained_probes = probe(learnt, tuple(probes.PROBES))
         untrained_probes = probe(untrained, ("linear",))
-    attacks = {
-        name: UnseenLeakage(
-            cosine=attack_by_cosine(test_outputs[name], x[~held_out], unseen),
-            plda=_attack_by_plda(test_outputs[name], x, known, unseen),
-            probe=probe_halves(test_outputs[name], unseen, seed=seed),
+    unseen = {
+        name: _attack_unseen(
+            test_outputs[name], x, ~held_out, known, [labels[row] for row in test_rows], seed
         )
         for name, x in learnt.items()
     }
-    return Leakage(trained_probes, untrained_probes, attacks), learnt
+    return Leakage(trained_probes, untrained_probes, unseen), learnt
+
+
+def _attack_unseen(
+    x: np.ndarray,
+    training_x: np.ndarray,
+    trained_on: Bool[np.ndarray, " N"],
+    known: Sequence[Labels],
+    unseen: Sequence[Labels],
+    seed: int,
+) -> UnseenLeakage:
+    """`x` of the unseen subjects' clips; `training_x` and `known` of the training subjects'."""
+    return UnseenLeakage(
+        cosine=attack_by_cosine(x, training_x[trained_on], unseen),
+        plda=_attack_by_plda(x, training_x, known, unseen),
+        probe=probe_halves(x, unseen, seed=seed),
+    )
 
 
 def initial_variables(trained: Trained) -> Any:

@@ -69,17 +69,8 @@ def probe(
     Raises:
         ValueError: lengths differ, fewer than two training classes, or no test clip.
     """
-    if len(train_x) != len(train_y) or len(test_x) != len(test_y):
-        raise ValueError(
-            f"train {len(train_x)} embeddings, {len(train_y)} labels; "
-            f"test {len(test_x)} embeddings, {len(test_y)} labels"
-        )
+    _check_clips(train_x, train_y, test_x, test_y)
     classes, encoded = np.unique(train_y, return_inverse=True)
-    if len(classes) < 2 or len(test_y) == 0:
-        raise ValueError(
-            f"a probe needs two training classes and a test clip, has {len(classes)} classes "
-            f"and {len(test_y)} test clips"
-        )
     chosen = PROBES[kind]
     generator = np.random.default_rng(seed)
     # Matrices so small are multiplied faster by one thread: a logistic probe by 2 of them took
@@ -108,6 +99,21 @@ def probe(
         test_clips=len(test_y),
         regularisation=regularisation,
     )
+
+
+def _check_clips(
+    train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray
+) -> None:
+    if len(train_x) != len(train_y) or len(test_x) != len(test_y):
+        raise ValueError(
+            f"train {len(train_x)} embeddings, {len(train_y)} labels; "
+            f"test {len(test_x)} embeddings, {len(test_y)} labels"
+        )
+    if (classes := len(np.unique(train_y))) < 2 or len(test_y) == 0:
+        raise ValueError(
+            f"a probe needs two training classes and a test clip, has {classes} classes "
+            f"and {len(test_y)} test clips"
+        )
 
 
 def leakage(

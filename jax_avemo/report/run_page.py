@@ -157,11 +157,16 @@ def _calibration(results: Results) -> str:
     assert results.calibration is not None
     assert results.calibration.test is not None
     rows = [
-        (name, f"{fit.temperature:.2f}", fit.clips, percent(fit.ece_before))
+        (
+            name,
+            f"{fit.temperature:.2f}",
+            fit.clips,
+            f"{percent(fit.ece_before)} / {percent(fit.ece_after)}",
+        )
         for name, fit in results.calibration.modalities.items()
     ]
     fitted = html.table(
-        ("predicted from", "temperature", "clips", "ECE before, %"),
+        ("predicted from", "temperature", "clips", "ECE before / after, %"),
         rows,
         "Temperatures, fitted on the validation subjects",
     )

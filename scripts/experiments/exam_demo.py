@@ -35,7 +35,7 @@ MEL_BANDS = 64
 EXAM_FRAMES_PER_SECOND = 4
 
 
-def picture_features(media: Media, detector: FaceDetector) -> tuple[np.ndarray, np.ndarray]:
+def video_features(media: Media, detector: FaceDetector) -> tuple[np.ndarray, np.ndarray]:
     """HOG (9 directions, 8 px cells, 2x2 blocks) of aligned grey faces, mean over the frames;
     and in which frames the detector found the face."""
     from skimage.feature import hog
@@ -45,13 +45,13 @@ def picture_features(media: Media, detector: FaceDetector) -> tuple[np.ndarray, 
     return np.mean([hog(grey, 9, (8, 8), (2, 2)) for grey in greys], axis=0), track.found
 
 
-def sound_features(sound: np.ndarray) -> Float[np.ndarray, "D"]:
+def audio_features(audio: np.ndarray) -> Float[np.ndarray, "D"]:
     """Of the log-mel spectrogram: mean and deviation a band over the louder frames, mean change
     a band, and the length."""
     import librosa
 
     power = librosa.feature.melspectrogram(
-        y=sound,
+        y=audio,
         sr=AUDIO_SAMPLE_RATE,
         n_fft=1024,
         hop_length=256,
@@ -159,16 +159,16 @@ def corpus_clips(folder: Path) -> tuple[list[Path], np.ndarray, np.ndarray, dict
 def exam_features(
     paths: list[Path],
 ) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "N E"]]:
-    """What the linear models see of every clip: its face (HOG) and its sound (log-mel)."""
+    """What the linear models see of every clip: its face (HOG) and its audio (log-mel)."""
     detector = FaceDetector()
-    faces, sounds = [], []
+    faces, voices = [], []
     with Progress(len(paths), "reading", unit="clips") as progress:
         for path in paths:
             media = read_media(path, frames_per_second=EXAM_FRAMES_PER_SECOND)
-            faces.append(picture_features(media, detector)[0])
-            sounds.append(sound_features(media.audio.astype(np.float32) / 32768))
+            faces.append(video_features(media, detector)[0])
+            voices.append(audio_features(media.audio.astype(np.float32) / 32768))
             progress.advance()
-    return np.array(faces), np.array(sounds)
+    return np.array(faces), np.array(voices)
 
 
 def run_exam(folder: Path) -> None:
@@ -197,50 +197,70 @@ def run_exam(folder: Path) -> None:
         print(f"| {name} | {100 * uar:.1f} | {cells} |", flush=True)
 
 
-def measure(folder: Path) -> None:
-    """Print how often the face is found, and pitch, level and length by emotion."""
+def faces_found(media: Media, detector: FaceDetector) -> tuple[list[int], list[float]]:
+    """Faces in each frame, and the height of the largest one's box as a share of the frame's."""
+    counts, heights = [], []
+    for frame in media.frames:
+        detected = detector.detect(frame.image)
+        counts.append(len(detected))
+        if detected:
+            top, bottom = detected[0].box[[1, 3]]
+            heights.append((bottom - top) / len(frame.image))
+    return counts, heights
+
+
+def prosody(media: Media) -> tuple[float, float, float, float]:
+    """Median pitch (Hz), its deviation (semitones), level (dBFS) and length (seconds)."""
     import pyworld
 
+    wave = media.audio.astype(np.float64) / 32768
+    pitch, times = pyworld.dio(wave, AUDIO_SAMPLE_RATE, f0_floor=60, f0_ceil=600)
+    pitch = pyworld.stonemask(wave, pitch, times, AUDIO_SAMPLE_RATE)
+    pitch = pitch[pitch > 0]
+    level = 10 * np.log10(np.mean(wave**2) + 1e-12)
+    return float(np.median(pitch)), float(12 * np.log2(pitch).std()), float(level), media.duration
+
+
+def measure(folder: Path) -> None:
+    """Print how often the face is found, and pitch, level and length by emotion."""
     paths, emotion, actor, _ = corpus_clips(folder)
     detector = FaceDetector()
     found, heights, rows = [], [], []
     with Progress(len(paths), "measuring", unit="clips") as progress:
         for path in paths:
             media = read_media(path, frames_per_second=FRAMES_PER_SECOND)
-            for frame in media.frames:
-                detected = detector.detect(frame.image)
-                found.append(len(detected))
-                if detected:
-                    top, bottom = detected[0].box[[1, 3]]
-                    heights.append((bottom - top) / len(frame.image))
-            wave = media.audio.astype(np.float64) / 32768
-            pitch, times = pyworld.dio(wave, AUDIO_SAMPLE_RATE, f0_floor=60, f0_ceil=600)
-            pitch = pyworld.stonemask(wave, pitch, times, AUDIO_SAMPLE_RATE)
-            pitch = pitch[pitch > 0]
-            level = 10 * np.log10(np.mean(wave**2) + 1e-12)
-            semitones = 12 * np.log2(pitch).std()
-            rows.append([np.median(pitch), semitones, level, media.duration])
+            of_clip = faces_found(media, detector)
+            found += of_clip[0]
+            heights += of_clip[1]
+            rows.append(prosody(media))
             progress.advance()
     counts = np.array(found)
     print(
         f"a face found in {np.sum(counts > 0)} of {len(counts)} frames, more than one in "
-        f"{np.sum(counts > 1)}; box height {np.mean(heights):.2f} of the picture "
+        f"{np.sum(counts > 1)}; box height {np.mean(heights):.2f} of the frame "
         f"({np.min(heights):.2f} to {np.max(heights):.2f})\n"
     )
-    table = np.array(rows)
-    print(
+    print(prosody_table(np.array(rows), emotion, actor))
+
+
+def prosody_table(
+    rows: Float[np.ndarray, "N 4"], emotion: Int[np.ndarray, "N"], actor: Int[np.ndarray, "N"]
+) -> str:
+    """Markdown of the mean `prosody` of every emotion; pitch of either sex."""
+    lines = [
         "| emotion | pitch, men, Hz | pitch, women, Hz | range, semitones | level, dBFS "
-        "| length, s |"
-    )
-    print("|---" * 6 + "|")
+        "| length, s |",
+        "|---" * 6 + "|",
+    ]
     for k, name in enumerate(RAVDESS_EMOTIONS):
-        men = table[(emotion == k) & (actor % 2 == 1)].mean(0)
-        women = table[(emotion == k) & (actor % 2 == 0)].mean(0)
-        every = table[emotion == k].mean(0)
-        print(
+        men = rows[(emotion == k) & (actor % 2 == 1)].mean(0)
+        women = rows[(emotion == k) & (actor % 2 == 0)].mean(0)
+        every = rows[emotion == k].mean(0)
+        lines.append(
             f"| {name} | {men[0]:.0f} | {women[0]:.0f} | {every[1]:.1f} | {every[2]:.1f} "
             f"| {every[3]:.2f} |"
         )
+    return "\n".join(lines)
 
 
 def draw_sheet(path: Path, seed: int = 0, actors: int = 6) -> None:

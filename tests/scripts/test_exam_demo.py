@@ -44,11 +44,11 @@ def test_examine_solves_a_separable_problem_and_not_noise(exam):
     assert exam.examine(noise, emotion, actor, forest=False)[0] < 0.25
 
 
-def test_sound_features_tell_pitch_and_length_apart(exam):
+def test_audio_features_tell_pitch_and_length_apart(exam):
     def tone(hertz, seconds):
         return np.sin(2 * np.pi * hertz * np.arange(int(16_000 * seconds)) / 16_000)
 
-    low, high, longer = (exam.sound_features(tone(*t)) for t in ((200, 1), (2000, 1), (200, 2)))
+    low, high, longer = (exam.audio_features(tone(*t)) for t in ((200, 1), (2000, 1), (200, 2)))
     assert low.shape == (3 * exam.MEL_BANDS + 1,)
     assert low[: exam.MEL_BANDS].argmax() < high[: exam.MEL_BANDS].argmax()
     assert longer[-1] > 1.9 * low[-1]
@@ -65,3 +65,11 @@ def test_arguments(exam, capsys):
 def test_unfinished_corpus_is_an_error_in_one_line(exam, tmp_path, capsys):
     assert exam.main([str(tmp_path)]) == 1
     assert "no finished demo corpus" in capsys.readouterr().err
+
+
+def test_prosody_is_averaged_by_emotion_and_sex(exam):
+    emotion, actor = np.repeat(np.arange(8), 2), np.tile([1, 2], 8)
+    rows = np.stack([np.where(actor == 1, 110.0, 210.0), emotion, -emotion, actor], axis=1)
+    drawn = exam.prosody_table(rows, emotion, actor).splitlines()
+    assert len(drawn) == 10
+    assert drawn[2 + 3] == "| sad | 110 | 210 | 3.0 | -3.0 | 1.50 |"

@@ -95,7 +95,7 @@ def _probes_lines(leakage: Leakage) -> list[str]:
 
 def scores_table(scores: Scores) -> str:
     """UAR, WAR and macro-F1, a line each."""
-    rows = [(title, with_interval(estimate), "%") for title, estimate in scores.estimates.items()]
+    rows = [(f"{title}, %", with_interval(found)) for title, found in scores.estimates.items()]
     return "\n".join(aligned(rows))
 
 

@@ -315,7 +315,7 @@ def _choose_regularisation(
 
 def _fit(model: Any, z: np.ndarray, labels: np.ndarray) -> Any:
     with warnings.catch_warnings():
-        # Stopping early is a form of regularisation here, and the inner folds judge the result.
+        # Stopping early is a form of regularisation here, and the inner folds evaluate the result.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(z, labels)
 

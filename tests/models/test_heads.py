@@ -97,7 +97,7 @@ KNOWN = np.array([[1, 0], [0, 1], [0, 0], [0, 1]], np.float64)
 
 
 @pytest.mark.parametrize("classes", [0, 2], ids=["marginal", "conditional"])
-def test_both_adversaries_have_the_slopes_of_the_formula(classes, z):
+def test_both_adversaries_have_the_gradients_of_the_formula(classes, z):
     """Of what they learn, and of what is handed down to z, reversed."""
     module = Adversary(classes=3, hidden=8, condition_classes=classes)
     shapes = jax.eval_shape(module.init, jax.random.key(0), z, jnp.asarray(LABELS))
@@ -121,7 +121,7 @@ def test_both_adversaries_have_the_slopes_of_the_formula(classes, z):
     assert_gradients(loss, (of_params, -4.0 * of_z), params, z)
 
 
-def test_task_encoder_has_the_slopes_of_the_formula(z):
+def test_task_encoder_has_the_gradients_of_the_formula(z):
     module = TaskEncoder(width=5, hidden=7, dropout=0.0)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), z, False))
     rng = np.random.default_rng(6)

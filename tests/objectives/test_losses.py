@@ -206,7 +206,7 @@ def hsic_with(bandwidths):
 
 
 @pytest.mark.parametrize("name", sorted(COUPLINGS))
-def test_couplings_have_the_slopes_of_their_formula_and_padding_has_none(name):
+def test_couplings_have_the_gradients_of_their_formula_and_padding_has_none(name):
     ze, zi = normal(10, 6, 4), normal(11, 6, 3)
     real = (ze, zi)
     if name == "hsic":

@@ -138,7 +138,7 @@ def in_float64(*trees):
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), trees)
 
 
-def test_the_whole_network_has_numpys_values_and_slopes(variables):
+def test_the_whole_network_has_numpys_values_and_gradients(variables):
     features, mask = batch(21, [21, 10, 0], fill=5.0)
     real = np.asarray(mask)
     sequence, _, _, gradient = run(NETWORK, variables, features, mask)

@@ -126,7 +126,7 @@ def test_bottleneck_equals_numpy_in_evaluation(stride):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_bottleneck_has_numpys_values_and_slopes_in_training_with_a_masked_image(stride):
+def test_bottleneck_has_numpys_values_and_gradients_in_training_with_a_masked_image(stride):
     block, variables, x = bottleneck(stride)
     mask = np.array([True, False, True])
     # Signs of both kinds, or no ReLU would ever close.

@@ -108,16 +108,18 @@ def test_one_pass_gives_the_gradient_of_the_whole_loss(world):
         smooth = objective.label_smoothing
         entropy = losses.softmax_cross_entropy
         return (
-            weights["emotion"] * entropy(out.emotion_logits, emotion, valid, smooth)
-            + weights["identity"] * entropy(out.identity_logits, subject, valid)
+            weights["emotion"] * entropy(out.decoupled.emotion_logits, emotion, valid, smooth)
+            + weights["identity"] * entropy(out.decoupled.identity_logits, subject, valid)
             + objective.orthogonality_weight
-            * losses.orthogonality(out.emotion_embedding, out.identity_embedding, valid)
-            + entropy(out.adversary_identity_logits, subject, valid)
-            + entropy(out.adversary_emotion_logits, emotion, valid)
+            * losses.orthogonality(
+                out.decoupled.emotion_embedding, out.decoupled.identity_embedding, valid
+            )
+            + entropy(out.decoupled.adversary_identity_logits, subject, valid)
+            + entropy(out.decoupled.adversary_emotion_logits, emotion, valid)
             + objective.auxiliary_weight
-            * entropy(out.video_logits, emotion, valid & out.video_available, smooth)
+            * entropy(out.fused.video_logits, emotion, valid & out.fused.video_available, smooth)
             + objective.auxiliary_weight
-            * entropy(out.audio_logits, emotion, valid & out.audio_available, smooth)
+            * entropy(out.fused.audio_logits, emotion, valid & out.fused.audio_available, smooth)
         )
 
     expected = jax.jit(jax.grad(whole))(state.params)

@@ -328,7 +328,8 @@ def test_help_has_an_example_and_every_default(name, capsys):
     (commands,) = [a for a in parser._actions if a.dest == "command"]
     for action in commands.choices[name]._actions:
         if action.default not in (None, "", False, argparse.SUPPRESS):
-            default = str(action.default)
+            several = isinstance(action.default, tuple)
+            default = ",".join(action.default) if several else str(action.default)
             assert f"(default: {default})" in " ".join(said.split()) or "(0: one" in action.help
 
 

@@ -123,11 +123,9 @@ def test_names_of_files_decide_nothing_outside_the_data_folder(tmp_path):
     for name in (b"\xff\xfe.mp4", b"a\nb.mp4", b"';--.mp4", "ä‮.mp4".encode(), b"%s{0}.mp4"):
         Path(bytes(source).decode() + "/" + name.decode(errors="surrogateescape")).write_bytes(b"x")
     options = ClipOptions(frame_size=16, frames_per_second=1, max_seconds=1)
-    with pytest.raises(UserError, match="is not UTF-8: rename it"):
-        prepare("folder", tmp_path / "source", tmp_path / "data", options, workers=1)
-    assert not (tmp_path / "data").exists()
-    Path(bytes(source).decode() + "/\udcff\udcfe.mp4").unlink()
-    with pytest.raises(UserError, match="none of 4 recordings could be used"):
+    with pytest.raises(UserError, match="could be used"):
         prepare("folder", tmp_path / "source", tmp_path / "data", options, workers=1)
     assert {path.name for path in tmp_path.iterdir()} == {"source", "data"}
-    assert len((tmp_path / "data/rejects.csv").read_bytes()) > 100
+    rejects = (tmp_path / "data/rejects.csv").read_text()
+    assert rejects.count("is not UTF-8: rename it") == 1
+    assert rejects.count("mp4") >= 5

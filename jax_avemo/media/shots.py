@@ -59,7 +59,7 @@ class ShotDetector:
         return [self._decided()] if len(self._waiting) > _AFTER else []
 
     def flush(self) -> list[ShotFrame]:
-        """The frames that wait, judged by those that are there."""
+        """The waiting frames, decided from the frames at hand."""
         return [self._decided() for _ in range(len(self._waiting))]
 
     def _decided(self) -> ShotFrame:

@@ -71,7 +71,7 @@ def import_resnext(
     Kernels are turned from [out, in, h, w] to [h, w, in, out]. A network with coordinate attention
     starts at exactly the imported function: its two last convolutions are set to 0, so that each
     sigmoid is 1/2 and the map is weighted by 1/4, and scale and bias of the batch norm before it
-    are multiplied by 4 (both exact in floating point). The sigmoids' slopes are at their steepest
+    are multiplied by 4 (both exact in floating point). The sigmoids are at their steepest
     there, so the attention learns from the first step on.
 
     Args:

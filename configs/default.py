@@ -22,6 +22,7 @@ DEFAULT: dict[str, Any] = {
         "max_seconds": 12.0,
         "modality": "both",
         "face_fallback": "reject",
+        "audio_track": 0,
         "demo_actors": 24,
         "demo_takes": 1,
         "demo_seed": 0,

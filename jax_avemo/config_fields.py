@@ -71,6 +71,7 @@ FIELDS: dict[str, Field] = {
     "data.max_seconds": _number("longer takes are refused, s", 0.5, 600),
     "data.modality": _one_of("what clips have, and all they have", "both", "audio", "video"),
     "data.face_fallback": _one_of("when no face is found", "reject", "center"),
+    "data.audio_track": _number("from 1; 0 = the default one, or the first not silent", 0, 99),
     "data.demo_actors": _number("demo corpus: actors", 3, 98),
     "data.demo_takes": _number("demo corpus: takes of each emotion and statement", 1, 99),
     "data.demo_seed": _number("demo corpus: which actors are made", 0),

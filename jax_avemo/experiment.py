@@ -89,6 +89,7 @@ def ensure_clips(config: ConfigDict) -> None:
         face_fallback=data.face_fallback,
         need_video=data.modality != "audio",
         need_audio=data.modality != "video",
+        audio_track=data.audio_track,
     )
     folder = settings.data_dir(config)
     if source is None:
@@ -108,6 +109,7 @@ def clips_of_another(
         "data.corpus": corpus,
         "data.source": str(source or ""),
         "data.data_dir": str(folder or ""),
+        "data.audio_track": 0,
     }
     other = settings.from_dict(settings.to_dict(config) | changes)
     ensure_clips(other)

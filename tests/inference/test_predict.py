@@ -10,6 +10,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from support.audio_files import write_audio
 from support.media_files import face_picture, face_takes, tone, write_media
 from support.random_run import write_run
 
@@ -156,6 +157,34 @@ def test_the_drawn_film_has_boxes_a_chart_and_its_sound(film, predicted, tmp_pat
     row = picture[120, max(left - 20, 0) : left + 20].astype(int)
     assert np.abs(row - colour).sum(axis=1).min() < 60
     assert np.abs(picture[120, 240:250]).max() == 0
+
+
+def test_the_drawn_film_has_the_audio_that_was_predicted(model, tmp_path):
+    """The default track is silent, so the second one was heard."""
+    seen = write_media(tmp_path / "seen.mkv", face_takes(36), frames_per_second=RATE)
+    heard = write_audio(tmp_path / "heard.mkv", 0 * tone(3.0), tone(3.0, 1000), codec="pcm_s16le")
+    film = joined(seen, heard, tmp_path / "film.mkv")
+    predicted = model.predict(film)
+    assert "audio" in predicted.modalities
+    annotate.write_annotated(film, predicted, tmp_path / "drawn.mp4")
+    with av.open(str(tmp_path / "drawn.mp4")) as container:
+        assert len(container.streams.audio) == 1
+    audio = read_media(tmp_path / "drawn.mp4", frames_per_second=4.0).audio
+    spectrum = np.abs(np.fft.rfft(audio))
+    assert np.argmax(spectrum) * 16_000 / audio.size == pytest.approx(1000, abs=2)
+
+
+def joined(one: Path, other: Path, target: Path) -> Path:
+    """A file with the streams of both, packets copied."""
+    with av.open(str(one)) as a, av.open(str(other)) as b, av.open(str(target), "w") as out:
+        pairs = [(s, out.add_stream_from_template(s)) for x in (a, b) for s in x.streams]
+        for source, stream in pairs:
+            source.container.seek(0)
+            for packet in source.container.demux(source):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+    return target
 
 
 def test_the_newest_finished_run_is_taken(tmp_path):

@@ -148,7 +148,6 @@ DEFAULT: dict[str, Any] = {
     # Evaluation.
     "evaluate": {
         "batch_size": 64,
-        "bootstrap_samples": 2000,
         "selection_split": "validation",
     },
 }

@@ -66,6 +66,5 @@ TINY = CPU | {
     "train.num_evaluations": 2,
     "train.log_every_steps": 1,
     "evaluate.batch_size": 16,
-    "evaluate.bootstrap_samples": 200,
 }
 SIZES: dict[str, dict[str, Any]] = {"full": {}, "cpu": CPU, "bench": BENCH, "tiny": TINY}

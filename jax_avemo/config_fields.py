@@ -203,6 +203,5 @@ FIELDS: dict[str, Field] = {
     "train.log_every_steps": _number("steps between lines of metrics.jsonl", 1),
     "train.compilation_cache_dir": _text("folder of compiled programs ('' = user's cache folder)"),
     "evaluate.batch_size": _number("clips an evaluation step, over all devices", 1),
-    "evaluate.bootstrap_samples": _number("resamples of the subjects for intervals", 100),
     "evaluate.selection_split": _one_of("which subjects select the model", "validation", "test"),
 }

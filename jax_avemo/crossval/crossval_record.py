@@ -11,8 +11,8 @@ from jax_avemo.crossval.runner import Cell, read_cell
 from jax_avemo.evaluation import compare, tables
 from jax_avemo.evaluation.compare import (
     CellKey,
+    FoldDifference,
     MetricDifferences,
-    NetworkDifference,
     PooledMetrics,
 )
 from jax_avemo.evaluation.predictions import PREDICTIONS_FILE, read_predictions
@@ -24,6 +24,7 @@ from jax_avemo.evaluation.results import (
     Results,
     read_results,
 )
+from jax_avemo.evaluation.statistics import holm
 from jax_avemo.evaluation.tables import interval, p_value, percent, with_interval
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.records import read_record, write_record
@@ -110,7 +111,7 @@ class AttackDifference:
     """How much better an attack succeeds on one experiment than on another."""
 
     attack: Attack
-    difference: NetworkDifference
+    difference: FoldDifference
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Comparison:
     metrics: MetricDifferences
     leakage: tuple[AttackDifference, ...]
 
-    def success(self, attack: Attack) -> NetworkDifference | None:
+    def success(self, attack: Attack) -> FoldDifference | None:
         """Difference of an attack's success; None where it was not measurable on both."""
         return next((found.difference for found in self.leakage if found.attack == attack), None)
 
@@ -372,10 +373,10 @@ def crossval_table(record: CrossvalRecord) -> str:
         *tables.aligned(rows),
     ]
     if record.comparisons:
-        lines += ["", "UAR of the first minus the second (paired, 95 % interval, p of none)"]
+        lines += ["", "UAR of the first minus the second (paired, 95 % interval, p by Holm)"]
+        adjusted = holm([pair.metrics.uar.p_value for pair in record.comparisons])
         lines += [
-            f"  {pair.a} - {pair.b}: {with_interval(pair.metrics.uar)}, "
-            f"p {p_value(pair.metrics.uar.p_value)}"
-            for pair in record.comparisons
+            f"  {pair.a} - {pair.b}: {with_interval(pair.metrics.uar)}, p {p_value(p)}"
+            for pair, p in zip(record.comparisons, adjusted, strict=True)
         ]
     return "\n".join(lines)

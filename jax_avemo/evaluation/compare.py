@@ -2,8 +2,8 @@
 
 A *cell* is one network: (fold, seed). Its predictions are of subjects that it never saw. Pooled
 over the folds every subject stands once, with one prediction a seed; seeds are averaged inside
-every resample of the subjects, so that more seeds steady a figure but do not shrink its interval
-below what its subjects allow.
+every subject, so that more seeds steady a figure but do not shrink its interval below what its
+subjects allow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from jax_avemo.evaluation import metrics
+from jax_avemo.evaluation import metrics, statistics
 from jax_avemo.evaluation.predictions import ClipPrediction
 from jax_avemo.evaluation.results import Estimate, PairedDifference, Scores
 
@@ -56,10 +56,10 @@ class MetricDifferences:
 
 
 @dataclass(frozen=True)
-class NetworkDifference(PairedDifference):
-    """A figure of one experiment minus another's, paired by network."""
+class FoldDifference(PairedDifference):
+    """A figure of one experiment minus another's, paired by fold."""
 
-    networks: int
+    folds: int
 
 
 class Pooled(NamedTuple):
@@ -116,19 +116,13 @@ def pool(cells: Mapping[CellKey, Sequence[ClipPrediction]], emotions: Sequence[s
     )
 
 
-def summarise(pooled: Pooled, *, seed: int = 0, samples: int = 10_000) -> PooledMetrics:
+def summarise(pooled: Pooled) -> PooledMetrics:
     """UAR, WAR and macro-F1 with intervals over subjects, and what lies behind the means."""
     classes = len(pooled.emotions)
 
     def estimate(metric: metrics.Metric) -> Estimate:
-        return metrics.bootstrap_interval(
-            pooled.labels,
-            pooled.predicted,
-            pooled.subjects,
-            metric,
-            classes=classes,
-            seed=seed,
-            samples=samples,
+        return metrics.estimate(
+            pooled.labels, pooled.predicted, pooled.subjects, metric, classes=classes
         )
 
     uar, war = (
@@ -187,10 +181,10 @@ def spread(pooled: Pooled) -> Fairness:
     )
 
 
-def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> MetricDifferences:
-    """Every metric of a minus b on the same clips: interval by bootstrap, p by sign flips.
+def compare(a: Pooled, b: Pooled) -> MetricDifferences:
+    """Every metric of a minus b on the same clips: t interval and sign-flip p over subjects.
 
-    Both are over subjects; the seeds that both have are averaged inside.
+    The seeds that both have are averaged inside.
 
     Raises:
       ValueError: they tested different clips, or share no seed.
@@ -206,14 +200,7 @@ def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> Me
 
     def difference(metric: metrics.Metric) -> PairedDifference:
         return metrics.paired_difference(
-            a.labels,
-            of_a,
-            of_b,
-            a.subjects,
-            metric,
-            classes=len(a.emotions),
-            seed=seed,
-            samples=samples,
+            a.labels, of_a, of_b, a.subjects, metric, classes=len(a.emotions)
         )
 
     return MetricDifferences(
@@ -225,37 +212,21 @@ def compare(a: Pooled, b: Pooled, *, seed: int = 0, samples: int = 10_000) -> Me
 
 
 def compare_over_cells(
-    a: Mapping[CellKey, float], b: Mapping[CellKey, float], *, seed: int = 0, samples: int = 10_000
-) -> NetworkDifference | None:
-    """Mean of a minus b over the cells both have, for what is measured once a network (leakage).
+    a: Mapping[CellKey, float], b: Mapping[CellKey, float]
+) -> FoldDifference | None:
+    """Mean of a minus b over the folds both have, for what is measured once a network (EER).
 
-    The interval draws *networks* with replacement, and p flips the sign of each one's difference
-    (all 2^n of up to 12 networks, else `samples` of them): it says how far another training would
-    have gone another way, not how far other subjects would. None where no cell is shared.
+    The folds' people differ, so a fold is the unit; its seeds are averaged. None where no cell is
+    shared.
     """
-    shared = sorted(a.keys() & b.keys())
-    if not shared:
+    of_fold: dict[int, list[float]] = {}
+    for cell in sorted(a.keys() & b.keys()):
+        of_fold.setdefault(cell[0], []).append(a[cell] - b[cell])
+    if not of_fold:
         return None
-    difference = np.array([a[cell] - b[cell] for cell in shared])
-    count, generator = len(shared), np.random.default_rng(seed)
-    drawn = generator.multinomial(count, np.full(count, 1 / count), size=samples) / count
-    low, high = np.quantile(drawn @ difference, [0.025, 0.975])
-    if count <= 12:
-        bits = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
-        flips = 1.0 - 2.0 * bits.astype(np.float64)
-    else:
-        # The first row flips nothing: a sampled p is never 0 (Phipson and Smyth 2010).
-        flips = generator.choice([-1.0, 1.0], size=(samples + 1, count)).astype(np.float64)
-        flips[0] = 1.0
-    flipped = np.abs(flips @ difference) / count
-    seen = float(difference.mean())
-    return NetworkDifference(
-        difference=seen,
-        low=float(low),
-        high=float(high),
-        p_value=float(np.mean(flipped >= abs(seen) - 1e-12)),
-        networks=count,
-    )
+    differences = np.array([np.mean(found) for found in of_fold.values()])
+    found = statistics.paired_difference(float(differences.mean()), differences)
+    return FoldDifference(found.difference, found.low, found.high, found.p_value, len(differences))
 
 
 def _uar(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:

@@ -265,8 +265,6 @@ def evaluate_robustness(run: Path, *, data_dir: Path | None = None) -> Robustnes
         clean,
         np.array([clips.labels[row].subject for row in rows]),
         classes=len(trained.index.emotions),
-        seed=config.seed,
-        samples=config.evaluate.bootstrap_samples,
     )
     results = RobustnessResults(**provenance(trained, clips), robustness=conditions)
     if multihost.is_first():
@@ -296,15 +294,7 @@ def metrics_of(
     sexes = np.array([clips.labels[row].sex for row in rows])
 
     def estimate(metric: metrics.Metric) -> Estimate:
-        return metrics.bootstrap_interval(
-            labels,
-            predicted,
-            subjects,
-            metric,
-            classes=classes,
-            seed=trained.config.seed,
-            samples=trained.config.evaluate.bootstrap_samples,
-        )
+        return metrics.estimate(labels, predicted, subjects, metric, classes=classes)
 
     def uar_where(mask: np.ndarray) -> float:
         confusion = metrics.confusion_matrix(labels[mask], predicted[mask], classes)

@@ -1,7 +1,6 @@
-"""Metrics of predictions, their bootstrap intervals over subjects, and paired comparisons.
+"""Metrics of predictions, with intervals over subjects, and paired comparisons.
 
-Metrics are functions of confusion matrices [..., K, K] (rows = true class), so that thousands of
-resamples are one matrix product and one call.
+Metrics are functions of confusion matrices [..., K, K] (rows = true class).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from jax_avemo.evaluation import statistics
 from jax_avemo.evaluation.results import Coverage, Estimate, PairedDifference, ReliabilityBin
 
 Confusion = Shaped[np.ndarray, "*batch K K"]
@@ -153,35 +153,24 @@ def _bins(confidence: np.ndarray, bins: int) -> Int[np.ndarray, " M"]:
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
-def bootstrap_interval(
+def estimate(
     labels: Int[np.ndarray, " N"],
     predictions: Int[np.ndarray, " N"] | Int[np.ndarray, "R N"],
     subjects: Shaped[np.ndarray, " N"],
     metric: Metric,
     *,
     classes: int,
-    seed: int,
-    samples: int = 2000,
-    level: float = 0.95,
 ) -> Estimate:
-    """A metric with its percentile bootstrap interval over subjects.
+    """A metric with its t interval over subjects (`statistics.t_interval`).
 
-    Clips of one person are alike, so whole subjects are drawn with replacement (Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; Field and Welsh 2007 for
-    clusters). R predictions of each clip (seeds or networks) are averaged inside a resample: the
-    mean of the metric over R, so R does not make the interval narrower than its subjects allow.
-    A single subject has no interval.
+    R predictions of each clip (seeds or networks) are averaged inside a subject, so R does not
+    make the interval narrower than its subjects allow. A single subject has no interval.
 
     Raises:
         ValueError: shapes differ, or no clip has a label.
     """
-    matrices = _subject_matrices(labels, predictions, subjects, classes)
-    drawn = _draws(matrices.shape[1], samples, seed)
-    low, high = _percentiles(_mean_metric(matrices, drawn, metric), level)
-    everyone = np.ones((1, matrices.shape[1]))
-    value = float(_mean_metric(matrices, everyone, metric)[0])
-    # One subject drawn again and again says nothing about others.
-    return Estimate.of(value, None if matrices.shape[1] == 1 else (low, high))
+    value, of_people = by_person(labels, predictions, subjects, metric, classes=classes)
+    return statistics.share_estimate(value, of_people)
 
 
 def paired_difference(
@@ -192,50 +181,46 @@ def paired_difference(
     metric: Metric,
     *,
     classes: int,
-    seed: int,
-    samples: int = 2000,
-    level: float = 0.95,
 ) -> PairedDifference:
-    """Metric of a minus metric of b on the same clips: interval by bootstrap, p by sign flips.
-
-    The interval draws subjects with replacement, the same for a and b. The p value exchanges a and
-    b inside a random half of the subjects and counts how often |difference| is at least the one
-    seen (Good, Permutation Tests, 2000; Phipson and Smyth 2010 for the + 1 when sampled); where all
-    2^subjects exchanges are at most `samples`, they are all done and p is exact.
+    """Metric of a minus metric of b on the same clips: t interval and sign-flip p over subjects.
 
     Raises:
         ValueError: shapes differ (a and b need as many predictions a clip), or no clip has a label.
     """
     if predictions_a.shape != predictions_b.shape:
         raise ValueError(f"predictions of {predictions_a.shape} and {predictions_b.shape}")
-    a = _subject_matrices(labels, predictions_a, subjects, classes)
-    b = _subject_matrices(labels, predictions_b, subjects, classes)
-    people = a.shape[1]
+    a, people_a = by_person(labels, predictions_a, subjects, metric, classes=classes)
+    b, people_b = by_person(labels, predictions_b, subjects, metric, classes=classes)
+    return statistics.paired_difference(a - b, people_a - people_b)
 
-    def difference(of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
-        """Weights [S, 2 people] on the matrices of a, then of b."""
-        both = np.concatenate([a, b], axis=1)
-        return _mean_metric(both, of_a, metric) - _mean_metric(both, of_b, metric)
 
-    everyone, nobody = np.ones((1, people)), np.zeros((1, people))
-    seen = float(difference(np.hstack([everyone, nobody]), np.hstack([nobody, everyone]))[0])
+def by_person(
+    labels: Int[np.ndarray, " N"],
+    predictions: Int[np.ndarray, " N"] | Int[np.ndarray, "R N"],
+    subjects: Shaped[np.ndarray, " N"],
+    metric: Metric,
+    *,
+    classes: int,
+) -> tuple[float, Float[np.ndarray, " P"]]:
+    """The metric, and the jackknife pseudo-value of every subject that has a label, sorted.
 
-    drawn = _draws(people, samples, seed)
-    low, high = _percentiles(_mean_metric(a, drawn, metric) - _mean_metric(b, drawn, metric), level)
+        pseudo_s = P metric(everybody) - (P - 1) metric(everybody but s)
 
-    exact = 2**people <= samples
-    if exact:
-        exchanged = (np.arange(2**people)[:, None] >> np.arange(people)[None, :]) & 1
-    else:
-        exchanged = np.random.default_rng([seed, 1]).integers(0, 2, (samples, people))
-    kept = 1.0 - exchanged
-    flipped = difference(np.hstack([kept, exchanged]), np.hstack([exchanged, kept]))
-    # Equal up to rounding counts as at least as far: an exchange of nobody must count.
-    extreme = int(np.sum(np.abs(flipped) >= abs(seen) - 1e-12))
-    p_value = extreme / len(flipped) if exact else (extreme + 1) / (len(flipped) + 1)
+    Tukey 1958; Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 11.5. Where
+    everybody has as many clips of each class, the pseudo-value of UAR is the UAR of s alone. Of R
+    predictions the mean.
+
+    Raises:
+        ValueError: shapes differ, or no clip has a label.
+    """
+    matrices = _subject_matrices(labels, predictions, subjects, classes)
+    people = matrices.shape[1]
+    everybody = matrices.sum(axis=1)  # [R, K, K]
+    value = float(np.mean(metric(everybody)))
     if people == 1:
-        return PairedDifference(seen, None, None, p_value)
-    return PairedDifference(seen, low, high, p_value)
+        return value, np.array([value])
+    without = np.mean(metric(everybody[:, None] - matrices), axis=0)
+    return value, people * value - (people - 1) * without
 
 
 def _mean_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -266,23 +251,3 @@ def _subject_matrices(
         confusion_matrix(labels[known], predicted, classes)  # checks the classes
         np.add.at(matrix, (person, labels[known], predicted), 1.0)
     return matrices
-
-
-def _mean_metric(
-    matrices: Float[np.ndarray, "R S K K"], weights: Float[np.ndarray, "samples S"], metric: Metric
-) -> Float[np.ndarray, " samples"]:
-    """The metric of every weighting of the subjects, averaged over the R predictions."""
-    values = [metric(np.tensordot(weights, matrix, axes=(1, 0))) for matrix in matrices]
-    return np.mean(values, axis=0)
-
-
-def _draws(people: int, samples: int, seed: int) -> Float[np.ndarray, "samples S"]:
-    """How often each subject is drawn, in `samples` draws of as many as there are."""
-    generator = np.random.default_rng([seed, 0])
-    return generator.multinomial(people, np.full(people, 1.0 / people), size=samples).astype(float)
-
-
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
-    outside = (1.0 - level) / 2.0
-    low, high = np.quantile(values, [outside, 1.0 - outside])
-    return float(low), float(high)

@@ -139,7 +139,7 @@ def _protocol(results: Results) -> str:
     return (
         f"Split `{split.protocol}`, fold {split.fold} of {split.folds}, seed "
         f"{split.seed}; the step was selected on {results.selected_on} subjects. {kept} "
-        "Intervals are 95 % percentile bootstrap over subjects: they say how much another draw of "
+        "Intervals are 95 % t intervals over subjects: they say how much another draw of "
         "such subjects could change the figure, not what another corpus, camera or seed would do."
     )
 

@@ -17,7 +17,7 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its percentile interval; no interval where it was measured on one subject."""
+    """A value and its t interval over people; no interval where it was measured on one."""
 
     value: float
     low: float | None

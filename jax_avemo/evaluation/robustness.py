@@ -1,7 +1,6 @@
 """Degraded input: missing modalities, noise, blur and delays, and the metrics under each."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import cv2
 import numpy as np
@@ -111,19 +110,16 @@ def compare_conditions(
     subjects: Shaped[np.ndarray, " N"],
     *,
     classes: int,
-    seed: int,
-    samples: int,
 ) -> dict[str, Condition]:
     """UAR under every condition with its interval, and less the clean one's, paired by subject."""
     uar = metrics.unweighted_average_recall
-    settings: dict[str, Any] = {"classes": classes, "seed": seed, "samples": samples}
     found = {}
     for name, predictions in {"clean": clean, **predicted}.items():
-        estimate = metrics.bootstrap_interval(labels, predictions, subjects, uar, **settings)
+        estimate = metrics.estimate(labels, predictions, subjects, uar, classes=classes)
         difference = None
         if name != "clean":
             difference = metrics.paired_difference(
-                labels, predictions, clean, subjects, uar, **settings
+                labels, predictions, clean, subjects, uar, classes=classes
             )
         found[name] = Condition(estimate.value, estimate.bounds, difference)
     return found

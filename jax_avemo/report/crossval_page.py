@@ -8,6 +8,7 @@ from jax_avemo.crossval.crossval_record import (
     CrossvalRecord,
     Experiment,
 )
+from jax_avemo.evaluation.statistics import holm
 from jax_avemo.evaluation.tables import p_value, percent, with_interval
 from jax_avemo.report import figures, html
 from jax_avemo.report.run_page import marks
@@ -67,7 +68,10 @@ def _pairs(comparisons: Sequence[Comparison]) -> str:
     first = comparisons[0].a
     with_first = [pair for pair in comparisons if pair.a == first]
     others = [pair for pair in comparisons if pair.a != first]
-    caption = "The first minus the second. UAR: paired by subject. Leakage: paired by network."
+    caption = (
+        "The first minus the second. UAR: paired by subject. Leakage: paired by fold. p: sign "
+        "flips, by Holm over the rows."
+    )
     shown = _pairs_table(with_first, caption)
     if others:
         shown += html.folded(f"the other pairs ({len(others)})", _pairs_table(others, caption))
@@ -75,18 +79,19 @@ def _pairs(comparisons: Sequence[Comparison]) -> str:
 
 
 def _pairs_table(pairs: Sequence[Comparison], caption: str) -> str:
-    rows = []
-    for pair in pairs:
-        leak = pair.success(IDENTITY_IN_Z_E)
-        rows.append(
-            (
-                f"{pair.a} - {pair.b}",
-                with_interval(pair.metrics.uar),
-                p_value(pair.metrics.uar.p_value),
-                with_interval(leak) if leak else "-",
-                p_value(leak.p_value) if leak else "-",
-            )
+    leaks = [pair.success(IDENTITY_IN_Z_E) for pair in pairs]
+    of_uar = iter(holm([pair.metrics.uar.p_value for pair in pairs]))
+    of_leaks = iter(holm([leak.p_value for leak in leaks if leak]))
+    rows = [
+        (
+            f"{pair.a} - {pair.b}",
+            with_interval(pair.metrics.uar),
+            p_value(next(of_uar)),
+            with_interval(leak) if leak else "-",
+            p_value(next(of_leaks)) if leak else "-",
         )
+        for pair, leak in zip(pairs, leaks, strict=True)
+    ]
     return html.table(("", "UAR, points", "p", "identity in z_e, points", "p"), rows, caption)
 
 

@@ -17,6 +17,7 @@ from jax_avemo.crossval.crossval_record import (
 )
 from jax_avemo.evaluation.compare import PooledMetrics
 from jax_avemo.evaluation.results import Bounds, Estimate, Facts, PairedDifference
+from jax_avemo.evaluation.statistics import holm
 from jax_avemo.evaluation.tables import p_value, percent, with_interval
 from jax_avemo.runtime.records import read_record
 
@@ -116,12 +117,14 @@ def _recognition(record: CrossvalRecord) -> str:
         "",
         "UAR, % (95 %)",
         "decoupled minus this",
-        "p",
+        "p (Holm)",
         "worst quarter",
         "ECE",
         "parameters",
     )
     pairs = _pairs_with_ours(record)
+    p_values = holm([pair.metrics.uar.p_value for pair in pairs.values()])
+    adjusted = dict(zip(pairs, p_values, strict=True))
     rows = []
     for name, found in record.experiments.items():
         pair = pairs.get(name)
@@ -130,7 +133,7 @@ def _recognition(record: CrossvalRecord) -> str:
                 name,
                 with_interval(found.metrics.estimates["UAR"]),
                 with_interval(pair.metrics.uar) if pair else "-",
-                p_value(pair.metrics.uar.p_value) if pair else "-",
+                p_value(adjusted[name]) if pair else "-",
                 percent(found.metrics.fairness.worst_quartile),
                 percent(found.calibration.ece_after),
                 f"{found.parameters:,}",

@@ -75,8 +75,6 @@ def test_conditions_are_compared_with_the_clean_clips_in_pairs():
         labels,
         subjects,
         classes=2,
-        seed=0,
-        samples=200,
     )
     assert found["clean"] == Condition(1.0, (1.0, 1.0))
     assert found["dark"].minus_clean.difference == -1.0

@@ -107,6 +107,7 @@ DEFAULT: dict[str, Any] = {
         "adversary": "conditional",
         "adversary_hidden": 128,
         "erasure": True,
+        "person_centred": False,
         # All of it.
         "dropout": 0.2,
         "batch_norm_momentum": 0.9,
@@ -123,6 +124,7 @@ DEFAULT: dict[str, Any] = {
         "loss_balancing": "gradnorm",
         "identity_weight": 1.0,
         "identity_gradient_scale": 0.0,
+        "person_centred_weight": 0.0,
         "gradnorm_alpha": 1.5,
         "loss_balancing_learning_rate": 0.005,
     },
@@ -139,6 +141,7 @@ DEFAULT: dict[str, Any] = {
         "layer_decay": 1.0,
         "max_grad_norm": 1.0,
         "ema_decay": 0.99,
+        "clips_per_subject": 0,
         "resample": True,
         "modality_dropout": 0.2,
         "num_evaluations": 10,

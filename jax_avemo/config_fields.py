@@ -162,6 +162,7 @@ FIELDS: dict[str, Field] = {
     ),
     "model.adversary_hidden": _number("hidden width of the adversaries", 1),
     "model.erasure": Field("linear maps remove identity from z_e and emotion from z_i"),
+    "model.person_centred": Field("z can be centred on other clips of the person (enrolment)"),
     "model.dropout": _number("dropout of the networks, the branches and the encoders", 0, 0.9),
     "model.batch_norm_momentum": _number("decay of the running statistics", 0, 0.9999),
     "model.dtype": _one_of("of the face and audio networks' computation", "float32", "bfloat16"),
@@ -180,6 +181,9 @@ FIELDS: dict[str, Field] = {
     "objective.identity_gradient_scale": _number(
         "scale of identity's and the adversaries' gradients into z", 0, 1
     ),
+    "objective.person_centred_weight": _number(
+        "share of the emotion loss on z less the mean of the person's other clips", 0, 1
+    ),
     "objective.gradnorm_alpha": _number("GradNorm's restoring force", 0, 10),
     "objective.loss_balancing_learning_rate": _number("step of the task weights", 0, 1),
     "init.weights_file": _text("ResNeXt weights of the face network: .safetensors or .pth"),
@@ -197,6 +201,9 @@ FIELDS: dict[str, Field] = {
     ),
     "train.max_grad_norm": _number("largest norm of the gradient", 0),
     "train.ema_decay": _number("decay of the averaged parameters, which are evaluated", 0, 0.99999),
+    "train.clips_per_subject": _number(
+        "clips of a subject that stand together in a batch (0 = clips are shuffled singly)", 0
+    ),
     "train.resample": Field("draw clips as if every subject showed every emotion equally often"),
     "train.modality_dropout": _number("probability that a clip loses one modality", 0, 1),
     "train.num_evaluations": _number("validations, and checkpoints, over the run", 1),

@@ -4,6 +4,7 @@ The order depends on (seed, step) alone: `training_batches(start_step=n)` goes o
 run that was stopped after n steps would have gone, whatever the number of threads or hosts.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from jax_avemo.data import augment
 from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.schema import AUDIO_SAMPLE_RATE, UNKNOWN, Batch, Clip
+from jax_avemo.schema import AUDIO_SAMPLE_RATE, UNKNOWN, Batch, Clip, Labels
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,46 @@ class _TrainingRow(grain.transforms.RandomMap):
         )
 
 
+class BySubject(grain.MapDataset):
+    """Elements in a random order, `count` of one subject after each other.
+
+    A pass is cut into rounds. A round has `count` elements of every subject that has any left, the
+    subjects in random order, so that a batch has as many different subjects as it can. A subject's
+    last group is filled up with elements that it had before. The order depends on (seed, pass).
+    """
+
+    def __init__(
+        self, parent: grain.MapDataset, subjects: Sequence[str], count: int, seed: int
+    ) -> None:
+        super().__init__(parent)
+        _, numbers = np.unique(subjects, return_inverse=True)
+        self._members = [np.flatnonzero(numbers == n) for n in range(numbers.max() + 1)]
+        self._count, self._seed = count, seed
+        self._order = functools.lru_cache(maxsize=2)(self._order_of_pass)
+
+    def __len__(self) -> int:
+        return sum(-(-len(m) // self._count) * self._count for m in self._members)
+
+    def _order_of_pass(self, number: int) -> Int[np.ndarray, " N"]:
+        rng = np.random.default_rng((self._seed, number))
+        groups = []
+        for members in self._members:
+            whole = -(-len(members) // self._count) * self._count
+            groups.append(np.resize(rng.permutation(members), whole).reshape(-1, self._count))
+        rounds = max(len(of_subject) for of_subject in groups)
+        ordered = []
+        for turn in range(rounds):
+            there = [of_subject[turn] for of_subject in groups if turn < len(of_subject)]
+            ordered += [there[position] for position in rng.permutation(len(there))]
+        return np.concatenate(ordered)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        number, position = divmod(index, len(self))
+        return self.parents[0][int(self._order(number)[position])]
+
+
 class _HostShare(grain.MapDataset):
     """Of every `batch_size` elements the `count` from `begin` on: one host's piece of the batch."""
 
@@ -225,12 +266,13 @@ class _HostShare(grain.MapDataset):
 def training_batches(
     clips: Sequence[Clip],
     rows: Sequence[int],
-    emotions_of_rows: Sequence[str],
+    labels_of_rows: Sequence[Labels],
     options: InputOptions,
     index: LabelIndex,
     variation: AugmentOptions,
     *,
     batch_size: int,
+    clips_per_subject: int = 0,
     seed: int,
     start_step: int = 0,
     process_index: int = 0,
@@ -241,21 +283,25 @@ def training_batches(
     Args:
       clips: stored clips.
       rows: which of them are trained on.
-      emotions_of_rows: their emotions (for `AugmentOptions.audio_swap_probability`).
+      labels_of_rows: their labels.
       batch_size: clips a step over all hosts.
+      clips_per_subject: clips of one subject that stand together (`BySubject`); 0 = each alone.
     """
     by_emotion: dict[str, list[int]] = {}
-    for row, emotion in zip(rows, emotions_of_rows, strict=True):
-        by_emotion.setdefault(emotion, []).append(row)
+    for row, labels in zip(rows, labels_of_rows, strict=True):
+        by_emotion.setdefault(labels.emotion, []).append(row)
     partners = {
-        row: by_emotion[emotion] for row, emotion in zip(rows, emotions_of_rows, strict=True)
+        row: by_emotion[labels.emotion] for row, labels in zip(rows, labels_of_rows, strict=True)
     }
-    dataset = (
-        grain.MapDataset.source(list(rows))
-        .seed(seed)
-        .shuffle()
-        .repeat(None)
-        .random_map(_TrainingRow(clips, partners, options, index, variation), seed=seed + 1)
+    shuffled = grain.MapDataset.source(list(rows)).seed(seed)
+    if clips_per_subject:
+        shuffled = BySubject(
+            shuffled, [labels.subject for labels in labels_of_rows], clips_per_subject, seed
+        )
+    else:
+        shuffled = shuffled.shuffle()
+    dataset = shuffled.repeat(None).random_map(
+        _TrainingRow(clips, partners, options, index, variation), seed=seed + 1
     )
     # The order of rows within the global batch is that of one host, and with it their dropout.
     local = batch_size // process_count

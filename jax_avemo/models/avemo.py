@@ -14,6 +14,7 @@ from jax_avemo.models.fusion.alignment import align, step_times
 from jax_avemo.models.fusion.baselines import AVERAGED_LOGITS, BASELINE_FUSIONS, averaged_logits
 from jax_avemo.models.heads import Adversary, TaskEncoder, gradient_reversal
 from jax_avemo.models.layers.attention import AttentivePooling, StepAttention, masked_mean
+from jax_avemo.models.layers.running_mean import RunningMean
 from jax_avemo.models.lstm.dual_lstm import DualLSTM
 from jax_avemo.models.lstm.sequence_lstm import ConcatenatedLSTM, SequenceLSTM
 from jax_avemo.models.outputs import Decoupled, Fused, Outputs
@@ -76,6 +77,8 @@ class AVEmo(FrontEnds):
     adversary_hidden: int
     erasure: bool
     """When decoupling, z_e and z_i pass a `LinearErasure` each, but for training."""
+    person_centred: bool
+    """Keeps the mean of z over the training clips, for `centre`."""
 
     def setup(self) -> None:
         self._check()
@@ -90,6 +93,8 @@ class AVEmo(FrontEnds):
             self.audio_head = nn.Dense(self.num_emotions)
         if self.fusion != AVERAGED_LOGITS:
             self._setup_fusion()
+            if self.person_centred:
+                self.embedding_mean = RunningMean()
             self._setup_heads()
 
     def _setup_fusion(self) -> None:
@@ -192,6 +197,8 @@ class AVEmo(FrontEnds):
             fused = self._fuse_sequences(video, audio, times, logits, train)
         else:
             fused = self._fuse_steps(video, audio, times, duration, train)
+        if self.person_centred and self.fusion != AVERAGED_LOGITS:
+            self.embedding_mean(fused.embedding, batch["valid"], train)
         return fused._replace(
             video_logits=logits.get("video"),
             audio_logits=logits.get("audio"),
@@ -289,6 +296,22 @@ class AVEmo(FrontEnds):
             adversary_identity_logits=self.identity_adversary(reversed_z_e, emotion),
             adversary_emotion_logits=self.emotion_adversary(reversed_z_i, subject),
         )
+
+    def centre(
+        self, embedding: Float[Array, "B Z"], person_mean: Float[Array, "B Z"]
+    ) -> Float[Array, "B Z"]:
+        """z less the mean of z over other clips of its person, plus the mean over all people.
+
+        What the clips of a person have in common is identity. Every clip of the training subjects
+        is centred so in training (`objective.person_centred_weight`).
+
+        Args:
+          embedding: z, from `fuse`.
+          person_mean: the mean of z over other clips of the clip's person; no label is needed.
+        """
+        rows = jnp.ones(embedding.shape[:1], bool)
+        overall_mean = self.embedding_mean(embedding, rows, train=False)
+        return embedding - person_mean + overall_mean[None]
 
     def _align(
         self,

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.models.outputs import Decoupled
 from jax_avemo.objectives import losses
+from jax_avemo.training.person_centring import mean_of_others
 
 
 class Losses(NamedTuple):
@@ -60,21 +61,38 @@ def head_losses(
     context: TrunkContext,
     reversal_strength: Float[Array, ""],
     key: PRNGKeyArray,
+    batch_stats: Any,
     params: Any,
     trunk: TrunkOutputs,
 ) -> tuple[Losses, Readings]:
     """All losses as a function of the heads' parameters and the trunk's outputs."""
-    decoupled: Any = model.apply(
-        {"params": params},
-        trunk.embedding,
-        train=True,
-        emotion=batch["emotion"],
-        subject=batch["subject"],
-        reversal_strength=reversal_strength,
-        rngs={"dropout": key},
-        method="separate",
-    )
+    variables = {"params": params, "batch_stats": batch_stats}
+
+    def separate(embedding: Array, key: PRNGKeyArray) -> Any:
+        return model.apply(
+            variables,
+            embedding,
+            train=True,
+            emotion=batch["emotion"],
+            subject=batch["subject"],
+            reversal_strength=reversal_strength,
+            rngs={"dropout": key},
+            method="separate",
+        )
+
+    decoupled = separate(trunk.embedding, key)
     values = compute_losses(objective, batch, trunk, context, decoupled)
+    if share := objective.person_centred_weight * model.person_centred:
+        mean, there = mean_of_others(trunk.embedding, batch["subject"], batch["valid"])
+        centred: Any = model.apply(variables, trunk.embedding, mean, method="centre")
+        embedding = jnp.where(there[:, None], centred, trunk.embedding)
+        of_centred = losses.softmax_cross_entropy(
+            separate(embedding, jax.random.fold_in(key, 1)).emotion_logits,
+            batch["emotion"],
+            batch["valid"],
+            objective.label_smoothing,
+        )
+        values = values._replace(emotion=(1 - share) * values.emotion + share * of_centred)
     logits, emotion, valid = decoupled.emotion_logits, batch["emotion"], batch["valid"]
     readings = Readings(
         emotion_unsmoothed=losses.softmax_cross_entropy(logits, emotion, valid),

@@ -198,11 +198,12 @@ def training_inputs(
     batches = training_batches(
         clips,
         drawn,
-        [clips.labels[row].emotion for row in drawn],
+        [clips.labels[row] for row in drawn],
         build.build_inputs(config, training=True),
         index,
         AugmentOptions(**config.augment),
         batch_size=config.train.batch_size,
+        clips_per_subject=config.train.clips_per_subject,
         seed=config.seed,
         start_step=start_step,
         process_index=multihost.index(),

@@ -77,7 +77,14 @@ def make_train_step(
             config.train.accumulation_steps,
         )
         heads = functools.partial(
-            head_losses, model, objective, batch, context, reversal_strength, heads_key
+            head_losses,
+            model,
+            objective,
+            batch,
+            context,
+            reversal_strength,
+            heads_key,
+            state.batch_stats,
         )
         values, pull_losses, readings = jax.vjp(heads, state.params, trunk, has_aux=True)
         task_gradients = gradients_at_embedding(pull_losses, values)

@@ -163,7 +163,7 @@ def product_batches(clips: ClipSource, config: Any, index: LabelIndex) -> Iterat
     return training_batches(
         clips,
         range(len(clips)),
-        [label.emotion for label in clips.labels],
+        clips.labels,
         build.build_inputs(config, training=True),
         index,
         AugmentOptions(**config.augment),

@@ -1,4 +1,5 @@
 import cv2
+import grain
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.data.pipeline import (
+    BySubject,
     InputOptions,
     LabelIndex,
     check_stored,
@@ -56,7 +58,7 @@ def batches(start_step: int, count: int, **kwargs) -> list[dict]:
     stream = training_batches(
         CLIPS,
         list(range(10)),
-        [c.labels.emotion for c in CLIPS],
+        [c.labels for c in CLIPS],
         OPTIONS,
         INDEX,
         VARIED,
@@ -79,6 +81,39 @@ def test_the_order_and_the_variation_depend_on_seed_and_step_alone():
     for resumed, expected in zip(batches(4, 3), whole[4:], strict=True):
         assert_same(resumed, expected)
     assert (whole[0]["video"] != whole[1]["video"]).any()
+
+
+SUBJECTS = np.repeat(["ann", "bob", "cid", "dan"], [9, 4, 6, 1])
+
+
+def by_subject(seed: int = 0, count: int = 3) -> BySubject:
+    return BySubject(grain.MapDataset.source(list(range(20))), list(SUBJECTS), count, seed)
+
+
+def test_a_pass_by_subject_has_every_clip_and_groups_of_one_subject():
+    order = [by_subject()[position] for position in range(len(by_subject()))]
+    assert len(order) == 9 + 6 + 6 + 3
+    assert set(order) == set(range(20))
+    groups = SUBJECTS[order].reshape(-1, 3)
+    assert (groups == groups[:, :1]).all()
+    assert sorted(groups[:4, 0]) == ["ann", "bob", "cid", "dan"]  # a round has everybody
+    assert sorted(order[position] for position in range(24) if order[position] < 9) == list(
+        range(9)
+    )
+
+
+def test_the_order_by_subject_depends_on_seed_and_pass():
+    length = len(by_subject())
+    first, second = ([by_subject()[n * length + i] for i in range(length)] for n in (0, 1))
+    assert first == [by_subject()[i] for i in range(length)]
+    assert first != second
+    assert first != [by_subject(seed=1)[i] for i in range(length)]
+
+
+def test_batches_by_subject_go_on_after_a_stop():
+    whole = batches(0, 7, clips_per_subject=2)
+    for resumed, expected in zip(batches(4, 3, clips_per_subject=2), whole[4:], strict=True):
+        assert_same(resumed, expected)
 
 
 def test_hosts_share_the_batch_of_one_host():

@@ -9,7 +9,10 @@ recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal
 last two, `no_erasure` and `as_recorded` one. z_e and z_i are kept apart by the headline's
 conditional adversaries and orthogonality, by `marginal` ones, by `hsic`, by `orthogonality` alone,
 or not (`no_coupling`). `whole_identity` lets the whole gradients of identity and adversaries into
-z. Losses are balanced by the headline's gradnorm, `fixed_weights` or `uncertainty`.
+z; `as_described` is the source's method to the letter: these gradients, no erasure, clips as
+recorded. Losses are balanced by the headline's gradnorm, `fixed_weights` or `uncertainty`.
+`same_batches` is `fusion_only` on batches of 8 clips a subject; `person_centred` also takes half
+of the emotion loss on z less the mean of the person's other clips.
 """
 
 from typing import Any
@@ -20,9 +23,11 @@ from jax_avemo.config import AUTO, make_config
 from jax_avemo.runtime.errors import UserError
 
 ADVERSARIES = {"train.resample": False, "model.erasure": False}
+FUSION_ONLY = {"model.decouple": False, "train.resample": False}
+SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8, "train.batch_size": 32}
 
 DECOUPLING: dict[str, dict[str, Any]] = {
-    "fusion_only": {"model.decouple": False, "train.resample": False},
+    "fusion_only": FUSION_ONLY,
     "decorrelated_fusion": {"model.decouple": False},
     "as_recorded": {"train.resample": False},
     "no_erasure": {"model.erasure": False},
@@ -32,6 +37,14 @@ DECOUPLING: dict[str, dict[str, Any]] = {
     "marginal": {"model.adversary": "marginal"},
     "hsic": {"model.adversary": "none", "objective.hsic_weight": 1.0},
     "orthogonality": {"model.adversary": "none"},
+    "as_described": {
+        "train.resample": False,
+        "model.erasure": False,
+        "objective.identity_gradient_scale": 1.0,
+    },
+    "same_batches": SAME_BATCHES,
+    "person_centred": SAME_BATCHES
+    | {"model.person_centred": True, "objective.person_centred_weight": 0.5},
     "whole_identity": {"objective.identity_gradient_scale": 1.0},
     "fixed_weights": {"objective.loss_balancing": "fixed"},
     "uncertainty": {"objective.loss_balancing": "uncertainty"},

@@ -204,7 +204,7 @@ FIELDS: dict[str, Field] = {
     "train.clips_per_subject": _number(
         "clips of a subject that stand together in a batch (0 = clips are shuffled singly)", 0
     ),
-    "train.resample": Field("draw clips as if every subject showed every emotion equally often"),
+    "train.resample": Field("draw clips of rare pairs of emotion and subject more often"),
     "train.modality_dropout": _number("probability that a clip loses one modality", 0, 1),
     "train.num_evaluations": _number("validations, and checkpoints, over the run", 1),
     "train.log_every_steps": _number("steps between lines of metrics.jsonl", 1),

@@ -1,4 +1,4 @@
-"""Resampling of training clips, so that emotion and subject are independent."""
+"""Resampling of training clips, so that emotion and subject depend less on each other."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -17,6 +17,7 @@ from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
 from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
 from jax_avemo.data.splits import Split
 from jax_avemo.evaluation import calibration, leakage, metrics, robustness
+from jax_avemo.evaluation.network import make_network
 from jax_avemo.evaluation.predictions import (
     EMBEDDINGS_FILE,
     predictions_of,
@@ -48,7 +49,6 @@ from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoints, train_loop
 from jax_avemo.training.train_state import Embed
-from jax_avemo.training.train_step import make_evaluation_step
 
 
 @runtime_checkable
@@ -108,7 +108,7 @@ def make_predict(
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
-    return jax.jit(make_evaluation_step(model), out_shardings=devices.replicated(mesh))
+    return jax.jit(make_network(model, {}), out_shardings=devices.replicated(mesh))
 
 
 def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from jax_avemo.evaluation.calibration import read_temperatures
+from jax_avemo.evaluation.network import INPUTS, make_network
 from jax_avemo.evaluation.trained_network import Trained, load_run
-from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.onnx_export import OPSET, run_onnx, to_onnx
 from jax_avemo.inference.timeline import APPARENT, SYNTHETIC_WARNING
 from jax_avemo.runtime.errors import UserError

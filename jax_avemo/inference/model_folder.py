@@ -20,8 +20,8 @@ from jax_avemo.configs.default import DEFAULT
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.evaluation.calibration import CALIBRATION_FILE, read_temperatures
 from jax_avemo.evaluation.model_card import CARD_NAME
+from jax_avemo.evaluation.network import make_network
 from jax_avemo.evaluation.trained_network import Trained, load_run
-from jax_avemo.inference.network import make_network
 from jax_avemo.inference.timeline import APPARENT, SYNTHETIC_WARNING
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime.compilation import keep_compiled_programs

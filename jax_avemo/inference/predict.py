@@ -26,6 +26,7 @@ from jax_avemo.data.windows import (
     window_from_bytes,
 )
 from jax_avemo.evaluation.calibration import read_temperatures
+from jax_avemo.evaluation.network import INPUTS, make_network
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.array_checks import check_frames, check_sound
 from jax_avemo.inference.collect import Collected
@@ -37,7 +38,6 @@ from jax_avemo.inference.model_folder import (
     is_folder,
     read_folder,
 )
-from jax_avemo.inference.network import INPUTS, make_network
 from jax_avemo.inference.read_ahead import read_ahead
 from jax_avemo.inference.timeline import ModelFacts, Prediction, WindowPrediction
 from jax_avemo.media.decoding.container import MediaError, TimedFrame

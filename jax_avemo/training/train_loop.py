@@ -235,7 +235,7 @@ def rows_of(clips: ClipSource, keys: tuple[str, ...]) -> list[int]:
 
 
 def drawn_rows(labels: Sequence[Labels], rows: Sequence[int]) -> list[int]:
-    """`rows`, repeated so that emotion and subject are independent (`data.resampling`)."""
+    """`rows`, rare pairs of emotion and subject more often (`data.resampling`)."""
     weights = resampling.independence_weights(
         [labels[row].emotion for row in rows], [labels[row].subject for row in rows]
     )

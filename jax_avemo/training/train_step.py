@@ -18,7 +18,6 @@ from jax_avemo.objectives import losses
 from jax_avemo.objectives.loss_balancing import Balancer
 from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.runtime.devices import replicated
-from jax_avemo.schema import UNKNOWN
 from jax_avemo.training.gradient_accumulation import accumulated_vjp
 from jax_avemo.training.objective import (
     Losses,
@@ -277,23 +276,3 @@ def _compiled(
         jax.jit(make_state, out_shardings=everywhere),
         jax.jit(train_step, donate_argnums=0, out_shardings=everywhere),
     )
-
-
-def make_evaluation_step(model: AVEmo) -> Callable[[Any, Any], dict[str, Array]]:
-    """The function `(variables, batch) -> named arrays`, deterministic, labels unseen."""
-
-    def evaluation_step(variables: Any, batch: Any) -> dict[str, Array]:
-        unknown = jnp.full_like(batch["emotion"], UNKNOWN)
-        unlabelled = dict(batch) | {"emotion": unknown, "subject": unknown}
-        outputs: Any = model.apply(variables, unlabelled, train=False)
-        halves = outputs.decoupled
-        found = {
-            "probabilities": jax.nn.softmax(halves.emotion_logits.astype(jnp.float32)),
-            "z": outputs.fused.embedding,
-            "z_e": halves.emotion_embedding,
-        }
-        if halves.identity_embedding is not None:
-            found["z_i"] = halves.identity_embedding
-        return found
-
-    return evaluation_step

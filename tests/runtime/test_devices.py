@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from jax_avemo import config as settings
+from jax_avemo.evaluation.network import make_network
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
 from jax_avemo.training.train_state import evaluated_variables, example_batch
-from jax_avemo.training.train_step import make_evaluation_step, prepare_training
+from jax_avemo.training.train_step import prepare_training
 
 THREE_STEPS = """
 import json, sys
@@ -81,7 +82,7 @@ def test_both_steps_lower_for_other_platforms(platform):
     batch = example_batch(config, rows=2)
     lowered = step.trace(state, batch, jax.random.key(0)).lower(lowering_platforms=(platform,))
     assert "stablehlo.convolution" in lowered.as_text()
-    evaluation = jax.jit(make_evaluation_step(model))
+    evaluation = jax.jit(make_network(model, {}))
     lowered = evaluation.trace(evaluated_variables(state), batch).lower(
         lowering_platforms=(platform,)
     )

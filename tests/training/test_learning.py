@@ -16,6 +16,7 @@ import optax
 import pytest
 
 from jax_avemo import config as settings
+from jax_avemo.evaluation.network import make_network
 from jax_avemo.evaluation.probes import probe
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
@@ -23,7 +24,7 @@ from jax_avemo.runtime import devices
 from jax_avemo.training import build
 from jax_avemo.training.optimizer import ema
 from jax_avemo.training.train_state import evaluated_variables, example_batch
-from jax_avemo.training.train_step import make_evaluation_step, prepare_training
+from jax_avemo.training.train_step import prepare_training
 
 EMOTIONS, SUBJECTS, WIDTH = 4, 6, 16
 STEPS, ADVERSARY_STEPS, BATCH, RATE = 400, 5, 64, 2e-3
@@ -63,7 +64,7 @@ def test_the_tiny_network_memorises_16_clips():
     assert first > 1.0  # about log 4
     assert float(metrics["loss/emotion"]) < 0.1 * first
     # The averaged weights with running statistics, as `evaluate` and `export` take them.
-    found = jax.jit(make_evaluation_step(model))(
+    found = jax.jit(make_network(model, {}))(
         evaluated_variables(state), jax.tree.map(jnp.asarray, batch)
     )
     right = np.argmax(found["probabilities"], axis=1) == batch["emotion"]

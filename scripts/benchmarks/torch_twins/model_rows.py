@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from jax_avemo import config as settings
-from jax_avemo.inference.network import INPUTS, make_network
+from jax_avemo.evaluation.network import INPUTS, make_network
 from jax_avemo.runtime.devices import data_mesh, place_batch
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 from jax_avemo.training import build

@@ -1,4 +1,4 @@
-"""The network as prediction and export run it: a batch in, calibrated probabilities out."""
+"""The network as evaluation, prediction and export run it: labels unseen, deterministic."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,9 +20,10 @@ def make_network(
 ) -> Callable[[Any, Mapping[str, Any]], dict[str, Array]]:
     """The function `(variables, inputs) -> outputs`, pure, deterministic.
 
-    Inputs are those of `INPUTS`. Outputs: `probabilities` [B, emotions], softmax(logits / T) with
-    the temperature of the modalities that the row has (1 where none was fitted), `z`, `z_e`, and
-    `z_i` where the network takes identity apart.
+    Inputs are those of `INPUTS`, and `valid` of a `schema.Batch`; labels are not read. Outputs:
+    `probabilities` [B, emotions], softmax(logits / T) with the temperature of the modalities that
+    the row has (1 where none was fitted), `z`, `z_e`, and `z_i` where the network takes identity
+    apart.
 
     Args:
       model: the network.
@@ -34,7 +35,8 @@ def make_network(
 
     def network(variables: Any, inputs: Mapping[str, Any]) -> dict[str, Array]:
         rows = inputs["audio_length"].shape[0]
-        batch = {name: inputs[name] for name in INPUTS} | {"valid": jnp.ones(rows, bool)}
+        batch = {name: inputs[name] for name in INPUTS}
+        batch["valid"] = inputs.get("valid", jnp.ones(rows, bool))
         fused: Any = model.apply(variables, batch, train=False, method="fuse")
         unknown = jnp.full(rows, UNKNOWN, jnp.int32)
         halves: Any = model.apply(

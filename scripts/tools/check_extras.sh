@@ -6,7 +6,7 @@ set -euo pipefail
 run=$(realpath "$1")
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
-trap 'rm -rf "$work"; kill $(jobs -p) 2>/dev/null || true' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 
 # A new environment with the extras demo and $1.
 install() {

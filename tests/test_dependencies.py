@@ -25,6 +25,7 @@ TOOLS = {
     "mkdocs-material": "`mkdocs serve`",
     "mypy": "`mypy`",
     "pytest-cov": "`pytest --cov`",
+    "pytest-xdist": "`pytest -n`",
     "ruff": "`ruff format`, `ruff check`",
 }
 """Distributions that nothing imports, and the command that needs them."""

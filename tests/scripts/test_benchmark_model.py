@@ -5,9 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+import flax.linen
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow  # importing PyTorch alone takes seconds
 SCRIPTS = Path(__file__).parents[2] / "scripts/benchmarks"
 
@@ -24,9 +25,14 @@ def script():
 
 @pytest.mark.parametrize("part", ["resnext", "lstm", "audio", "model"])
 @pytest.mark.parametrize("mode", ["train", "infer"])
-def test_the_twins_agree(script, part, mode):
+def test_the_twins_agree(script, part, mode, monkeypatch):
+    if mode == "train":
+        # Where rounding turns a ReLU on or off the gradient jumps (0.3 % in all); with SiLU not.
+        monkeypatch.setattr(flax.linen, "relu", flax.linen.silu)
+        silu = torch.nn.functional.silu
+        monkeypatch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: silu(x))
     row = script.rows.make_row(f"{part}-{mode}@cpu", "float32", "cpu")
-    assert row.check() < 1e-3
+    assert row.check() < 1e-4
 
 
 def test_a_row_is_timed_and_told(script, tmp_path, capsys):

@@ -7,20 +7,23 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from jax_avemo.crossval.leakage_record import (
+    IDENTITY_FLOOR,
+    IDENTITY_IN_Z_E,
+    Attack,
+    AttackDifference,
+    LeakageSummary,
+    compare_leakage,
+    summarise_leakage,
+)
 from jax_avemo.crossval.runner import Cell, read_cell
 from jax_avemo.evaluation import compare, tables
-from jax_avemo.evaluation.compare import (
-    CellKey,
-    FoldDifference,
-    MetricDifferences,
-    PooledMetrics,
-)
+from jax_avemo.evaluation.compare import CellKey, MetricDifferences, PooledMetrics
 from jax_avemo.evaluation.predictions import PREDICTIONS_FILE, read_predictions
 from jax_avemo.evaluation.results import (
     RESULTS_FILE,
     Facts,
-    Leakage,
-    ProbesByTarget,
+    PairedDifference,
     Results,
     read_results,
 )
@@ -29,54 +32,8 @@ from jax_avemo.evaluation.tables import interval, p_value, percent, with_interva
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.records import read_record, write_record
 
-CROSSVAL_SCHEMA_VERSION = 2
+CROSSVAL_SCHEMA_VERSION = 3
 RECORD = "crossval.json"
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What was read from an embedding, of whose clips, and by which attacker."""
-
-    clips: str
-    """"training_subjects" (held-out clips), "untrained" (the same, of the network before its first
-    step) or "unseen_subjects"."""
-    embedding: str
-    """"z", "z_e" or "z_i"."""
-    target: str
-    """"identity" or "emotion"."""
-    attacker: str
-    """"linear" or "mlp" (probes: balanced accuracy), "cosine" or "plda" (verification EER)."""
-    same_sex: bool = False
-    """Verification: impostors of the same sex only."""
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        before = {"training_subjects": "", "untrained": "untrained ", "unseen_subjects": "unseen "}
-        what = "EER" if self.attacker in ("cosine", "plda") else self.target
-        after = ", same sex" if self.same_sex else ""
-        return f"{before[self.clips]}{self.embedding} {what} {self.attacker}{after}"
-
-
-IDENTITY_IN_Z_E = Attack("training_subjects", "z_e", "identity", "linear")
-
-
-@dataclass(frozen=True)
-class CellValue:
-    """A figure of one network."""
-
-    fold: int
-    seed: int
-    value: float
-
-
-@dataclass(frozen=True)
-class AttackResult:
-    """The success of one attack: mean over the networks, and each network's."""
-
-    attack: Attack
-    mean: float
-    by_cell: tuple[CellValue, ...]
 
 
 @dataclass(frozen=True)
@@ -97,21 +54,9 @@ class Experiment:
     evaluation_seconds: float | None
     metrics: PooledMetrics
     calibration: MeanCalibration
-    leakage: tuple[AttackResult, ...]
+    leakage: LeakageSummary
     config: dict[str, Any]
     """Without seed and fold."""
-
-    def success(self, attack: Attack) -> float | None:
-        """Mean success of an attack; None where it was not measurable."""
-        return next((found.mean for found in self.leakage if found.attack == attack), None)
-
-
-@dataclass(frozen=True)
-class AttackDifference:
-    """How much better an attack succeeds on one experiment than on another."""
-
-    attack: Attack
-    difference: FoldDifference
 
 
 @dataclass(frozen=True)
@@ -123,8 +68,8 @@ class Comparison:
     metrics: MetricDifferences
     leakage: tuple[AttackDifference, ...]
 
-    def success(self, attack: Attack) -> FoldDifference | None:
-        """Difference of an attack's success; None where it was not measurable on both."""
+    def attacked(self, attack: Attack) -> PairedDifference | None:
+        """Difference of an attack's success; None where it was not measured on both."""
         return next((found.difference for found in self.leakage if found.attack == attack), None)
 
 
@@ -184,7 +129,12 @@ def collect(cells: Sequence[Cell], command: str) -> CrossvalRecord:
         for name, of_name in by_name.items()
     }
     pooled = {name: _pooled(of_name, results[name]) for name, of_name in by_name.items()}
-    attacks = {name: attacks_by_cell(found) for name, found in results.items()}
+    leakage = {
+        name: summarise_leakage(
+            {cell: found.leakage for cell, found in of_name.items() if found.leakage}
+        )
+        for name, of_name in results.items()
+    }
     last = next(iter(results[list(by_name)[-1]].values()))
     folds = sorted({cell.fold for cell in cells})
     return CrossvalRecord(
@@ -207,10 +157,10 @@ def collect(cells: Sequence[Cell], command: str) -> CrossvalRecord:
         hardware=last.hardware,
         emotions=last.emotions,
         experiments={
-            name: _experiment(of_name, results[name], pooled[name], attacks[name])
+            name: _experiment(of_name, results[name], pooled[name], leakage[name])
             for name, of_name in by_name.items()
         },
-        comparisons=_comparisons(pooled, attacks),
+        comparisons=_comparisons(pooled, leakage),
     )
 
 
@@ -228,7 +178,7 @@ def _experiment(
     cells: Sequence[Cell],
     results: Mapping[CellKey, Results],
     pooled: compare.Pooled,
-    attacks: Mapping[Attack, Mapping[CellKey, float]],
+    leakage: LeakageSummary,
 ) -> Experiment:
     first = next(iter(results.values()))
     times = [told for cell in cells if (told := read_cell(cell)) and not told["resumed"]]
@@ -246,16 +196,7 @@ def _experiment(
             ece_before=statistics.mean(test.ece_before for test in tests),
             ece_after=statistics.mean(test.ece_after for test in tests),
         ),
-        leakage=tuple(
-            AttackResult(
-                attack,
-                statistics.mean(values.values()),
-                tuple(
-                    CellValue(fold, seed, value) for (fold, seed), value in sorted(values.items())
-                ),
-            )
-            for attack, values in attacks.items()
-        ),
+        leakage=leakage,
         config={
             field: value
             for field, value in first.config.items()
@@ -265,8 +206,7 @@ def _experiment(
 
 
 def _comparisons(
-    pooled: Mapping[str, compare.Pooled],
-    attacks: Mapping[str, Mapping[Attack, Mapping[CellKey, float]]],
+    pooled: Mapping[str, compare.Pooled], leakage: Mapping[str, LeakageSummary]
 ) -> tuple[Comparison, ...]:
     comparisons = []
     for a, b in combinations(pooled, 2):
@@ -274,57 +214,12 @@ def _comparisons(
             of_metrics = compare.compare(pooled[a], pooled[b])
         except ValueError:
             continue  # their corpora differ, or no seed is finished in both
-        differences = {
-            attack: compare.compare_over_cells(values, attacks[b][attack])
-            for attack, values in attacks[a].items()
-            if attack in attacks[b]
-        }
-        leakage = tuple(
-            AttackDifference(attack, found) for attack, found in differences.items() if found
-        )
-        comparisons.append(Comparison(a, b, of_metrics, leakage))
+        comparisons.append(Comparison(a, b, of_metrics, compare_leakage(leakage[a], leakage[b])))
     return tuple(comparisons)
 
 
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
-
-
-def attacks_by_cell(
-    results: Mapping[CellKey, Results],
-) -> dict[Attack, dict[CellKey, float]]:
-    """Attack -> cell -> its success."""
-    found: dict[Attack, dict[CellKey, float]] = {}
-    for cell, result in results.items():
-        assert result.leakage is not None
-        for attack, value in attack_successes(result.leakage).items():
-            found.setdefault(attack, {})[cell] = value
-    return found
-
-
-def attack_successes(leakage: Leakage) -> dict[Attack, float]:
-    """Every figure of a run's leakage report: balanced accuracy of probes, EER of verification."""
-    found: dict[Attack, float] = {}
-
-    def add_probes(clips: str, by_embedding: Mapping[str, ProbesByTarget]) -> None:
-        for embedding, targets in by_embedding.items():
-            for target, kinds in targets.items():
-                for kind, probe in kinds.items():
-                    found[Attack(clips, embedding, target, kind)] = probe.balanced_accuracy
-
-    add_probes("training_subjects", leakage.training_subjects)
-    add_probes("untrained", leakage.untrained)
-    for embedding, unseen in leakage.unseen_subjects.items():
-        for attacker, verified in (("cosine", unseen.cosine), ("plda", unseen.plda)):
-            if verified is None:
-                continue  # too few training subjects to learn from
-            rates = (verified.equal_error_rate, verified.equal_error_rate_same_sex)
-            for same_sex, rate in zip((False, True), rates, strict=True):
-                if rate is not None:
-                    attack = Attack("unseen_subjects", embedding, "identity", attacker, same_sex)
-                    found[attack] = rate
-        add_probes("unseen_subjects", {embedding: {"identity": unseen.probe}})
-    return found
 
 
 def write_crossval(cells: Sequence[Cell], workdir: Path, command: str) -> CrossvalRecord:
@@ -350,9 +245,12 @@ def crossval_table(record: CrossvalRecord) -> str:
     marks += ["exploratory: not all folds"] * record.exploratory
     marks += ["incomplete"] * (not record.complete)
     first = record.first
-    rows = [("", "UAR", "interval", "worst 1/4", "ECE", "id in z_e", "parameters", "train s")]
+    rows: list[tuple[str, ...]] = [
+        ("", "UAR", "interval", "worst 1/4", "ECE", "id in z_e", "floor", "train s")
+    ]
     for name, found in record.experiments.items():
         measured, seconds = found.metrics, found.training_seconds
+        attacked = [found.leakage.of(attack) for attack in (IDENTITY_IN_Z_E, IDENTITY_FLOOR)]
         rows.append(
             (
                 name,
@@ -360,8 +258,7 @@ def crossval_table(record: CrossvalRecord) -> str:
                 interval(measured.estimates["UAR"]),
                 percent(measured.fairness.worst_quartile),
                 percent(found.calibration.ece_after),
-                percent(found.success(IDENTITY_IN_Z_E)),
-                f"{found.parameters:,}",
+                *(percent(one.value) if one else "-" for one in attacked),
                 "-" if seconds is None else f"{seconds:.0f}",
             )
         )
@@ -369,6 +266,8 @@ def crossval_table(record: CrossvalRecord) -> str:
         f"{len(record.folds_run)} of {record.folds} folds, {len(record.seeds)} seeds, "
         f"{first.subjects} subjects, {first.clips} clips ({', '.join(marks)})",
         f"chance {percent(first.chance)}; intervals: 95 %, over subjects",
+        "id in z_e, floor: identity of unseen subjects, by the strongest attacker on z_e and on "
+        "the emotion probabilities",
         "",
         *tables.aligned(rows),
     ]

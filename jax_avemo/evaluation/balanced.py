@@ -11,7 +11,8 @@ from jax_avemo.data.clips.clips_dataset_builder import read_clips
 from jax_avemo.data.pipeline import check_stored
 from jax_avemo.evaluation import leakage
 from jax_avemo.evaluation.evaluator import labels_of, make_predict, metrics_of
-from jax_avemo.evaluation.predictions import predictions_of, write_predictions
+from jax_avemo.evaluation.leakage_summary import FLOOR
+from jax_avemo.evaluation.predictions import EMBEDDINGS, predictions_of, write_predictions
 from jax_avemo.evaluation.provenance import provenance
 from jax_avemo.evaluation.results import (
     BALANCED_FILE,
@@ -19,7 +20,7 @@ from jax_avemo.evaluation.results import (
     BalancedMetrics,
     BalancedResults,
     Metrics,
-    ProbeResult,
+    PeopleAttacked,
     write_results,
 )
 from jax_avemo.evaluation.trained_network import load_run
@@ -39,8 +40,8 @@ def evaluate_balanced(run: Path, data_dir: Path) -> BalancedResults:
 
     Returns:
       What is written: `results-balanced.json`, with `metrics` and `leakage` of "unseen" (the run's
-      test subjects) and "same_people" (its training subjects, new takes). Leakage: probes for
-      identity trained on half of these clips and tested on the other half. Beside it stand
+      test subjects) and "same_people" (its training subjects, new takes). Leakage: attackers learn
+      on half of these clips, the other half is attacked, and they are exchanged. Beside it stand
       `predictions-unseen.jsonl` and `predictions-same_people.jsonl`.
 
     Raises:
@@ -53,25 +54,22 @@ def evaluate_balanced(run: Path, data_dir: Path) -> BalancedResults:
         raise UserError(f"{run} was trained on the clips in {data_dir}; give new takes")
     predict = make_predict(trained.model, devices.data_mesh(), trained.config, clips, trained.index)
 
-    def evaluate(
-        part: str, people: tuple[str, ...]
-    ) -> tuple[Metrics, dict[str, dict[str, ProbeResult]]]:
+    def evaluate(part: str, people: tuple[str, ...]) -> tuple[Metrics, PeopleAttacked | None]:
         rows = [row for row, label in enumerate(clips.labels) if label.subject in people]
         if len({clips.labels[row].subject for row in rows}) < len(people):
             raise UserError(f"{data_dir} lacks subjects of {run}; make the same actors' corpus")
         outputs = predict(trained.variables, rows, part.replace("_", " "))
         probabilities = outputs["probabilities"]
         labels = labels_of(clips, rows, trained.index)
-        known = [clips.labels[row] for row in rows]
-        seed, kinds = trained.config.seed, ("linear", "mlp")
-        probed = {
-            name: leakage.probe_halves(outputs[name], known, seed=seed, kinds=kinds)
-            for name in leakage.EMBEDDINGS
-            if name in outputs
-        }
+        representations = {name: outputs[name] for name in EMBEDDINGS if name in outputs}
+        representations[FLOOR] = leakage.log_probabilities(probabilities)
+        attacked = leakage.attack_halves(
+            leakage.People([clips.labels[row] for row in rows], representations),
+            seed=trained.config.seed,
+        )
         predictions = predictions_of(clips, rows, probabilities, trained.index.emotions)
         write_predictions(run / f"predictions-{part}.jsonl", predictions)
-        return metrics_of(probabilities, labels, clips, rows, trained), probed
+        return metrics_of(probabilities, labels, clips, rows, trained), attacked
 
     unseen, unseen_leakage = evaluate("unseen", trained.split.test_subjects)
     same_people, same_people_leakage = evaluate("same_people", trained.split.train_subjects)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from jax_avemo.evaluation import metrics, statistics
+from jax_avemo.evaluation import metrics
 from jax_avemo.evaluation.predictions import ClipPrediction
 from jax_avemo.evaluation.results import Estimate, PairedDifference, Scores
 
@@ -53,13 +53,6 @@ class MetricDifferences:
     macro_f1: PairedDifference
     seeds: tuple[int, ...]
     """That both have."""
-
-
-@dataclass(frozen=True)
-class FoldDifference(PairedDifference):
-    """A figure of one experiment minus another's, paired by fold."""
-
-    folds: int
 
 
 class Pooled(NamedTuple):
@@ -209,24 +202,6 @@ def compare(a: Pooled, b: Pooled) -> MetricDifferences:
         macro_f1=difference(metrics.macro_f1),
         seeds=tuple(seeds),
     )
-
-
-def compare_over_cells(
-    a: Mapping[CellKey, float], b: Mapping[CellKey, float]
-) -> FoldDifference | None:
-    """Mean of a minus b over the folds both have, for what is measured once a network (EER).
-
-    The folds' people differ, so a fold is the unit; its seeds are averaged. None where no cell is
-    shared.
-    """
-    of_fold: dict[int, list[float]] = {}
-    for cell in sorted(a.keys() & b.keys()):
-        of_fold.setdefault(cell[0], []).append(a[cell] - b[cell])
-    if not of_fold:
-        return None
-    differences = np.array([np.mean(found) for found in of_fold.values()])
-    found = statistics.paired_difference(float(differences.mean()), differences)
-    return FoldDifference(found.difference, found.low, found.high, found.p_value, len(differences))
 
 
 def _uar(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:

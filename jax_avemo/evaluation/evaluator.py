@@ -25,6 +25,7 @@ from jax_avemo.evaluation.predictions import (
     write_predictions,
 )
 from jax_avemo.evaluation.provenance import provenance
+from jax_avemo.evaluation.raw_features import raw_features
 from jax_avemo.evaluation.results import (
     RESULTS_FILE,
     ROBUSTNESS_FILE,
@@ -170,8 +171,8 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
 
     Returns:
       What is written: `results.json` (test) or `results-PART.json`. Beside it, `predictions.jsonl`
-      has a line for each clip, and (test) `embeddings.npz` has z, z_e and z_i of the training,
-      probe and test clips.
+      has a line for each clip, and (test) `embeddings.npz` has z, z_e and z_i of the probe and
+      test clips.
     """
     trained, clips, rows, predict = open_run(run, part=part, data_dir=data_dir)
     outputs = predict(trained.variables, rows, f"evaluating {part}")
@@ -199,24 +200,46 @@ def measure_leakage(
     test_rows: Sequence[int],
     test_outputs: Mapping[str, np.ndarray],
 ) -> Leakage:
-    """The leakage report of a run; writes `embeddings.npz`, on which it is measured."""
-    train_rows = train_loop.rows_of(clips, trained.split.train)
+    """The leakage report of a run; writes `embeddings.npz`, on which it is measured.
+
+    No row of the training or validation part is read.
+    """
     probe_rows = train_loop.rows_of(clips, trained.split.probe)
-    report, learnt = leakage.measure(
-        clips.labels,
-        train_rows,
-        probe_rows,
-        test_rows,
-        test_outputs,
-        predict,
-        variables=trained.variables,
-        untrained_variables=leakage.initial_variables(trained),
+    probe_outputs = predict(trained.variables, probe_rows, "held-out clips")
+    if multihost.is_first():
+        write_embeddings(
+            trained.run / EMBEDDINGS_FILE,
+            clips,
+            [("probe", probe_rows), ("test", test_rows)],
+            [probe_outputs, test_outputs],
+        )
+    untrained_variables = leakage.initial_variables(trained)
+
+    def people(rows: Sequence[int], outputs: Mapping[str, np.ndarray]) -> leakage.People:
+        return leakage.People(
+            [clips.labels[row] for row in rows],
+            leakage.representations_of(
+                outputs,
+                predict(untrained_variables, rows, "the untrained network"),
+                raw_features_of(trained, clips, rows),
+            ),
+        )
+
+    return leakage.measure(
+        people(test_rows, test_outputs),
+        people(probe_rows, probe_outputs),
         seed=trained.config.seed,
     )
-    parts = [("train", train_rows), ("probe", probe_rows), ("test", test_rows)]
-    if multihost.is_first():
-        write_embeddings(trained.run / EMBEDDINGS_FILE, clips, parts, learnt, test_outputs)
-    return report
+
+
+def raw_features_of(
+    trained: Trained, clips: ClipSource, rows: Sequence[int]
+) -> Float[np.ndarray, "N D"]:
+    """`raw_features` of stored clips, of the modalities that the network reads."""
+    inputs = build.build_inputs(trained.config, training=False)
+    size = trained.config.evaluate.batch_size
+    batches = evaluation_batches(clips, rows, inputs, trained.index, batch_size=size)
+    return raw_features(batches, tuple(trained.config.model.modalities))
 
 
 def open_run(

@@ -1,15 +1,31 @@
-"""The leakage report of a run: probes and verification attacks on its embeddings."""
+"""Identity leakage of a run: attackers that owe it nothing.
+
+The system (weights, statistics, erasure, heads, temperature, selected step) is fitted on training
+and validation clips. Attackers learn on other clips alone: on half of each test subject's, and on
+the held-out clips of the training subjects.
+"""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
+from sklearn.model_selection import StratifiedGroupKFold
 
-from jax_avemo.evaluation import probes
-from jax_avemo.evaluation.results import Leakage, ProbeResult, UnseenLeakage, VerificationResult
+from jax_avemo.evaluation import verification
+from jax_avemo.evaluation.attackers import ATTACKERS, cross_attack, mean_recall
+from jax_avemo.evaluation.leakage_summary import FLOOR
+from jax_avemo.evaluation.predictions import EMBEDDINGS
+from jax_avemo.evaluation.results import (
+    Attackers,
+    AttackResult,
+    Leakage,
+    PeopleAttacked,
+    VerificationResult,
+)
+from jax_avemo.evaluation.statistics import share_estimate
 from jax_avemo.evaluation.trained_network import Trained
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import multihost
@@ -19,88 +35,257 @@ from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Labels
 from jax_avemo.training.train_state import example_batch
 
-EMBEDDINGS = ("z", "z_e", "z_i")
-TARGETS = ("identity", "emotion")
-Embed = Callable[[Any, Sequence[int], str], Mapping[str, np.ndarray]]
-"""(variables, rows, label of the bar) -> embeddings by name, one line a row."""
+RAW = "raw features"
+UNTRAINED = ("untrained z", "untrained z_e")
+EMOTION_READ_FROM = ("z", "z_i", "untrained z")
+"""Of unseen people."""
+OF_KNOWN = ("z", "z_e", "z_i", FLOOR)
+"""Attacked on known people; the other representations are references for unseen ones."""
+FEWEST_TAKES = 4
+"""Of a person, to be attacked: at least two on each side of a half."""
+KNOWN_FOLDS = 3
+_SMALLEST_PROBABILITY = 1e-12
 
 
-def measure(
-    labels: Sequence[Labels],
-    train_rows: Sequence[int],
-    probe_rows: Sequence[int],
-    test_rows: Sequence[int],
-    test_outputs: Mapping[str, np.ndarray],
-    embed: Embed,
-    *,
-    variables: Any,
-    untrained_variables: Any,
-    seed: int,
-) -> tuple[Leakage, dict[str, np.ndarray]]:
-    """What z, z_e and z_i give away of identity and emotion, of this one network.
+class People(NamedTuple):
+    """Clips of some people, and what was computed of them."""
 
-    `training_subjects`: linear and MLP probes trained on the network's training clips and tested
-    on the clips of the same subjects that were held out; beside each stand chance and the floor of
-    shuffled labels. `untrained`: linear probes on the same network before its first step: what the
-    front ends and chance give away by themselves. `unseen_subjects`: can two clips of test subjects
-    be told to be of one person, by cosine and by an attacker (discriminant analysis and PLDA) who
-    learnt on the training clips; and a linear probe trained on half of each test subject's clips.
+    labels: Sequence[Labels]
+    representations: Mapping[str, Float[np.ndarray, "N D"]]
+
+
+def measure(unseen: People, known: People, *, seed: int) -> Leakage:
+    """Every attack on a run.
 
     Args:
-      labels: of all stored clips; the rows point into them.
-      test_outputs: of `test_rows`.
-      embed: runs the network with the variables it is given.
-
-    Returns:
-      The report, and the embeddings of the training and probe rows, in that order.
+      unseen: the clips of the test subjects.
+      known: the held-out clips of the training subjects (a split's `probe`).
     """
-    rows = [*train_rows, *probe_rows]
-    held_out = np.arange(len(rows)) >= len(train_rows)
-    known = [labels[row] for row in rows]
-    learnt = _only_embeddings(embed(variables, rows, "measuring leakage"))
-    untrained = _only_embeddings(embed(untrained_variables, rows, "the untrained network"))
-
-    probed = len(learnt) * len(probes.PROBES) + len(untrained)
-    total = len(TARGETS) * probed
-    with Progress(total, "probing", unit="probes", shown=multihost.is_first()) as progress:
-
-        def probe(embeddings: Mapping[str, np.ndarray], kinds: Sequence[str]) -> Any:
-            return probes.leakage(
-                embeddings,
-                targets_of(known),
-                ~held_out,
-                held_out,
-                seed=seed,
-                groups=takes_of(known),
-                kinds=kinds,
-                after_each=progress.advance,
-            )
-
-        trained_probes = probe(learnt, tuple(probes.PROBES))
-        untrained_probes = probe(untrained, ("linear",))
-    unseen = {
-        name: _attack_unseen(
-            test_outputs[name], x, ~held_out, known, [labels[row] for row in test_rows], seed
-        )
-        for name, x in learnt.items()
-    }
-    return Leakage(trained_probes, untrained_probes, unseen), learnt
-
-
-def _attack_unseen(
-    x: np.ndarray,
-    training_x: np.ndarray,
-    trained_on: Bool[np.ndarray, " N"],
-    known: Sequence[Labels],
-    unseen: Sequence[Labels],
-    seed: int,
-) -> UnseenLeakage:
-    """`x` of the unseen subjects' clips; `training_x` and `known` of the training subjects'."""
-    return UnseenLeakage(
-        cosine=attack_by_cosine(x, training_x[trained_on], unseen),
-        plda=_attack_by_plda(x, training_x, known, unseen),
-        probe=probe_halves(x, unseen, seed=seed),
+    known = People(
+        known.labels,
+        {name: known.representations[name] for name in OF_KNOWN if name in known.representations},
     )
+    whole = sum(_attacks(part.representations) for part in (unseen, known))
+    with Progress(whole, "attacking", unit="attacks", shown=multihost.is_first()) as progress:
+        attacked = {
+            name: attack(people, seed=seed, after_each=progress.advance)
+            for name, attack, people in (
+                ("unseen", attack_halves, unseen),
+                ("known", attack_folds, known),
+            )
+        }
+    reasons = [
+        f"{name} subjects: fewer than two have {FEWEST_TAKES} takes that the system did not see"
+        for name, found in attacked.items()
+        if found is None
+    ]
+    verified = verify_people(unseen)
+    if not any("plda" in attackers for attackers in verified.values()):
+        people = len({label.subject for label in unseen.labels})
+        reasons.append(
+            f"verification by LDA and PLDA: of {people} unseen subjects too few are left to learn "
+            f"on ({verification.FEWEST_TO_LEARN_ON} beside the two who are verified)"
+        )
+    return Leakage(
+        unseen=attacked["unseen"],
+        known=attacked["known"],
+        verification=verified,
+        not_measured=tuple(reasons),
+    )
+
+
+def attack_halves(
+    people: People, *, seed: int, after_each: Callable[[], object] = lambda: None
+) -> PeopleAttacked | None:
+    """Learnt on half of each one's clips, attacked on the other, and exchanged.
+
+    None: fewer than two people have FEWEST_TAKES takes.
+    """
+    chosen = with_enough_takes(people)
+    if len(set(subjects_of(chosen.labels))) < 2:
+        return None
+    return attack_people(chosen, halves(chosen.labels), seed=seed, after_each=after_each)
+
+
+def attack_folds(
+    people: People, *, seed: int, after_each: Callable[[], object] = lambda: None
+) -> PeopleAttacked | None:
+    """Cross-fitted over KNOWN_FOLDS folds of each one's clips; None as in `attack_halves`."""
+    chosen = with_enough_takes(people)
+    if len(set(subjects_of(chosen.labels))) < 2:
+        return None
+    return attack_people(chosen, person_folds(chosen.labels), seed=seed, after_each=after_each)
+
+
+def attack_people(
+    people: People,
+    folds: Int[np.ndarray, " N"],
+    *,
+    seed: int,
+    attackers: Sequence[str] = tuple(ATTACKERS),
+    after_each: Callable[[], object] = lambda: None,
+) -> PeopleAttacked:
+    """Identity read from every representation, and emotion from EMOTION_READ_FROM beside an
+    untrained network.
+
+    Each clip is attacked by attackers that learnt on the clips of the other `folds`.
+    """
+    subjects, emotions = subjects_of(people.labels), emotions_of(people.labels)
+    takes = takes_of(people.labels)
+
+    def read(y: Shaped[np.ndarray, " N"], names: Sequence[str]) -> dict[str, Attackers]:
+        found = {}
+        for name in names:
+            x = np.asarray(people.representations[name], np.float64)
+            guesses = cross_attack(x, y, folds, groups=takes, seed=seed, attackers=attackers)
+            found[name] = {
+                attacker: _result(guess.labels == y, guess.shuffled == y, y, subjects)
+                for attacker, guess in guesses.items()
+            }
+            after_each()
+        return found
+
+    return PeopleAttacked(
+        people=len(set(subjects)),
+        clips=len(subjects),
+        identity_chance=1 / len(set(subjects)),
+        emotion_chance=1 / len(set(emotions)),
+        identity=read(subjects, tuple(people.representations)),
+        emotion=read(emotions, _mirrored(people.representations)),
+    )
+
+
+def _mirrored(representations: Mapping[str, Any]) -> list[str]:
+    # Without the untrained network there is nothing to hold emotion in z_i against.
+    found = [name for name in EMOTION_READ_FROM if name in representations]
+    return found if "untrained z" in found else []
+
+
+def _attacks(representations: Mapping[str, Any]) -> int:
+    return len(representations) + len(_mirrored(representations))
+
+
+def _result(
+    right: Bool[np.ndarray, " N"],
+    right_of_shuffled: Bool[np.ndarray, " N"],
+    y: Shaped[np.ndarray, " N"],
+    subjects: Shaped[np.ndarray, " N"],
+) -> AttackResult:
+    by_subject = mean_recall(right, y, subjects)
+    values = np.array(list(by_subject.values()))
+    estimate = share_estimate(float(values.mean()), values)
+    shuffled = mean_recall(right_of_shuffled, y, subjects)
+    return AttackResult(
+        balanced_accuracy=estimate.value,
+        interval=estimate.bounds,
+        shuffled=float(np.mean(list(shuffled.values()))),
+        by_subject=by_subject,
+    )
+
+
+def verify_people(people: People) -> dict[str, dict[str, VerificationResult]]:
+    """Are two clips of one person? By representation and attacker.
+
+    By the cosine of centred embeddings, which learns nothing, and by LDA and PLDA that learnt on
+    other people of the same clips (absent where those are too few).
+    """
+    subjects = subjects_of(people.labels)
+    statements = np.array([label.statement for label in people.labels])
+    pair_labels = (
+        subjects,
+        emotions_of(people.labels),
+        statements if len(set(statements)) > 1 else None,
+        np.array([label.sex for label in people.labels]),
+    )
+    found = {}
+    for name, values in people.representations.items():
+        x = np.asarray(values, np.float64)
+        scores = {"cosine": verification.cosines(x - x.mean(axis=0))}
+        scores |= verification.learnt_scores(x, subjects) or {}
+        found[name] = {
+            attacker: verification.verify(of_pairs, *pair_labels)
+            for attacker, of_pairs in scores.items()
+        }
+    return found
+
+
+def representations_of(
+    outputs: Mapping[str, np.ndarray],
+    untrained: Mapping[str, np.ndarray],
+    raw: Float[np.ndarray, "N D"],
+) -> dict[str, np.ndarray]:
+    """What is attacked of some clips: the network's outputs, an untrained one's, raw features."""
+    found = {name: outputs[name] for name in EMBEDDINGS if name in outputs}
+    found[FLOOR] = log_probabilities(outputs["probabilities"])
+    found |= {name: untrained[name.removeprefix("untrained ")] for name in UNTRAINED}
+    return found | {RAW: raw}
+
+
+def log_probabilities(probabilities: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
+    """Their logarithm, in which the least likely emotions tell as well."""
+    return np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
+
+
+def with_enough_takes(people: People) -> People:
+    """Only the subjects of whom there are FEWEST_TAKES takes."""
+    takes: dict[str, set[str]] = {}
+    for label, take in zip(people.labels, takes_of(people.labels), strict=True):
+        takes.setdefault(label.subject, set()).add(take)
+    kept = [
+        row for row, label in enumerate(people.labels) if len(takes[label.subject]) >= FEWEST_TAKES
+    ]
+    return People(
+        [people.labels[row] for row in kept],
+        {name: x[kept] for name, x in people.representations.items()},
+    )
+
+
+def halves(labels: Sequence[Labels]) -> Int[np.ndarray, " N"]:
+    """0 for about half of every subject's clips of every emotion, 1 for the others; takes whole.
+
+    Takes are dealt in turn, emotion after emotion, so that both halves have every emotion and,
+    over the emotions, every statement.
+    """
+    takes: dict[str, dict[str, set[tuple[str, str]]]] = {}
+    for label in labels:
+        of_subject = takes.setdefault(label.subject, {})
+        of_subject.setdefault(label.emotion, set()).add((label.statement, _take(label)))
+    half: dict[tuple[str, str, str, str], int] = {}
+    for subject, emotions in takes.items():
+        for shift, emotion in enumerate(sorted(emotions)):
+            for position, (statement, take) in enumerate(sorted(emotions[emotion])):
+                half[subject, emotion, statement, take] = (position + shift) % 2
+    return np.array([half[x.subject, x.emotion, x.statement, _take(x)] for x in labels], int)
+
+
+def person_folds(labels: Sequence[Labels]) -> Int[np.ndarray, " N"]:
+    """Three folds that each have clips of every subject; takes whole."""
+    subjects, takes = subjects_of(labels), takes_of(labels)
+    splitter = StratifiedGroupKFold(KNOWN_FOLDS, shuffle=True, random_state=0)
+    folds = np.zeros(len(subjects), int)
+    for number, (_, chosen) in enumerate(splitter.split(subjects, subjects, takes)):
+        folds[chosen] = number
+    return folds
+
+
+def subjects_of(labels: Sequence[Labels]) -> Shaped[np.ndarray, " N"]:
+    """Who acts in every clip."""
+    return np.array([label.subject for label in labels])
+
+
+def emotions_of(labels: Sequence[Labels]) -> Shaped[np.ndarray, " N"]:
+    """What is acted in every clip."""
+    return np.array([label.emotion for label in labels])
+
+
+def takes_of(labels: Sequence[Labels]) -> Shaped[np.ndarray, " N"]:
+    """Equal for clips that must not be parted, such as the two intensities of a take."""
+    return np.array([f"{x.subject}|{x.emotion}|{x.statement}|{_take(x)}" for x in labels])
+
+
+def _take(label: Labels) -> str:
+    # Where a corpus knows neither, every clip is a take of its own.
+    return label.take if label.statement or label.take else label.key
 
 
 def initial_variables(trained: Trained) -> Any:
@@ -114,98 +299,3 @@ def _initialisation(model: AVEmo) -> Callable[..., Any]:
     # Where a trained network's variables are.
     initialise = functools.partial(model.init, train=False)
     return jax.jit(initialise, out_shardings=replicated(data_mesh()))
-
-
-def attack_by_cosine(
-    x: np.ndarray, training_x: np.ndarray, labels: Sequence[Labels]
-) -> VerificationResult:
-    """`probes.verification_eer` of test clips, centred on the training clips."""
-    return probes.verification_eer(x - training_x.mean(axis=0), *_pair_labels(labels))
-
-
-def _attack_by_plda(
-    x: np.ndarray,
-    training_x: np.ndarray,
-    known: Sequence[Labels],
-    labels: Sequence[Labels],
-) -> VerificationResult | None:
-    subjects = np.array([label.subject for label in known])
-    try:
-        # Also the clips that no network was trained on: an attacker takes what there is.
-        scores = probes.plda_scores(training_x, subjects, x)
-    except ValueError:
-        return None  # too few training subjects or clips to learn from
-    return probes.verify(scores, *_pair_labels(labels))
-
-
-def _pair_labels(labels: Sequence[Labels]) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
-    statements = np.array([label.statement for label in labels])
-    return (
-        np.array([label.subject for label in labels]),
-        np.array([label.emotion for label in labels]),
-        statements if len(set(statements)) > 1 else None,
-        np.array([label.sex for label in labels]),
-    )
-
-
-def probe_halves(
-    x: np.ndarray, labels: Sequence[Labels], *, seed: int, kinds: Sequence[str] = ("linear",)
-) -> dict[str, ProbeResult]:
-    """Probes for identity on people the network never saw: trained on half of each one's clips.
-
-    Empty where there are fewer than two people or nothing is left to test on.
-    """
-    train = first_half(labels)
-    found = probes.leakage(
-        {"x": x},
-        {"identity": np.array([label.subject for label in labels])},
-        train,
-        ~train,
-        seed=seed,
-        groups=takes_of(labels),
-        kinds=kinds,
-    )
-    return found["x"]["identity"]
-
-
-def first_half(labels: Sequence[Labels]) -> Bool[np.ndarray, " N"]:
-    """True for about half of every subject's clips of every emotion; takes stay whole.
-
-    Takes are dealt in turn, emotion after emotion, so that both halves have every emotion and,
-    over the emotions, every statement.
-    """
-    takes: dict[str, dict[str, set[tuple[str, str]]]] = {}
-    for label in labels:
-        of_subject = takes.setdefault(label.subject, {})
-        of_subject.setdefault(label.emotion, set()).add((label.statement, _take(label)))
-    half: set[tuple[str, str, str, str]] = set()
-    for subject, emotions in takes.items():
-        for shift, emotion in enumerate(sorted(emotions)):
-            for position, (statement, take) in enumerate(sorted(emotions[emotion])):
-                if (position + shift) % 2 == 0:
-                    half.add((subject, emotion, statement, take))
-    return np.array(
-        [(x.subject, x.emotion, x.statement, _take(x)) in half for x in labels], dtype=bool
-    )
-
-
-def targets_of(labels: Sequence[Labels]) -> dict[str, Shaped[np.ndarray, " N"]]:
-    """What probes are asked for."""
-    return {
-        "identity": np.array([label.subject for label in labels]),
-        "emotion": np.array([label.emotion for label in labels]),
-    }
-
-
-def takes_of(labels: Sequence[Labels]) -> Shaped[np.ndarray, " N"]:
-    """Equal for clips that must not be parted, such as the two intensities of a take."""
-    return np.array([f"{x.subject}|{x.emotion}|{x.statement}|{_take(x)}" for x in labels])
-
-
-def _take(label: Labels) -> str:
-    # Where a corpus knows neither, every clip is a take of its own.
-    return label.take if label.statement or label.take else label.key
-
-
-def _only_embeddings(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: outputs[name] for name in EMBEDDINGS if name in outputs}

@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jax_avemo.evaluation.metrics import recall_and_precision
-from jax_avemo.evaluation.results import Metrics, ProbeResult, Results
-from jax_avemo.evaluation.tables import interval, percent
+from jax_avemo.evaluation.results import Metrics, Results
+from jax_avemo.evaluation.tables import (
+    LEAKAGE_HEADER,
+    interval,
+    leakage_notes,
+    leakage_rows,
+    percent,
+)
 from jax_avemo.runtime.files import write_atomic
 
 CARD_NAME = "card.md"
@@ -193,29 +199,17 @@ def _calibration(results: Results) -> str:
 
 def _leakage(results: Results) -> str:
     assert results.leakage is not None
-    rows = []
-    for name, targets in results.leakage.training_subjects.items():
-        row = [f"`{name}`"]
-        for target in ("identity", "emotion"):
-            probe = targets.get(target, {}).get("linear")
-            row.append(_probe(probe) if probe else "not measurable")
-        unseen = results.leakage.unseen_subjects.get(name)
-        attacks = (unseen.cosine, unseen.plda) if unseen else (None, None)
-        row += [percent(attack.equal_error_rate) if attack else "-" for attack in attacks]
-        rows.append(tuple(row))
-    header = ("embedding", "identity", "emotion", "EER, cosine", "EER, trained attacker")
+    rows = [(f"`{row[0]}`", *row[1:]) for row in leakage_rows(results.leakage)]
+    notes = " ".join(escaped(note) for note in leakage_notes(results.leakage))
     return (
-        "What a linear probe reads from each embedding on held-out clips of the training subjects "
-        "(balanced accuracy, %, 95 % interval over clips), and the equal error rate (EER) of "
-        "telling two clips of one unseen subject from two of different ones (50 % = not at all, "
-        "0 = always), by cosine and by an attacker who learnt on the training subjects. The "
-        "embedding meant to carry emotion is `z_e`.\n\n" + _table(header, rows)
+        "Attackers learnt on clips of which the system fitted nothing: on half of each test "
+        "subject's clips (unseen), and on held-out clips of the training subjects (known); other "
+        "clips of the same subjects were attacked. Balanced accuracy of the strongest of five, "
+        "chosen on the attacked clips, %. EER: the error rate of telling two clips of one unseen "
+        "subject from two of different ones (50 % = private, 0 = told always). The embedding meant "
+        "to carry emotion is `z_e`; what the emotion probabilities give away no such embedding can "
+        f"hide.\n\n{_table(LEAKAGE_HEADER, rows)}\n\n{notes}"
     )
-
-
-def _probe(probe: ProbeResult) -> str:
-    value, chance = percent(probe.balanced_accuracy), percent(probe.chance)
-    return f"{value} ({interval(probe.estimate)}; chance {chance})"
 
 
 def _again(results: Results) -> str:

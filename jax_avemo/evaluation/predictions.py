@@ -15,6 +15,7 @@ from jax_avemo.runtime.records import from_json, to_json
 
 PREDICTIONS_FILE = "predictions.jsonl"
 EMBEDDINGS_FILE = "embeddings.npz"
+EMBEDDINGS = ("z", "z_e", "z_i")
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,15 @@ def write_embeddings(
     path: Path,
     clips: ClipSource,
     parts: Sequence[tuple[str, Sequence[int]]],
-    learnt: Mapping[str, np.ndarray],
-    test_outputs: Mapping[str, np.ndarray],
+    outputs: Sequence[Mapping[str, np.ndarray]],
 ) -> None:
     """float32 arrays by name, and of every line `key`, `subject`, `emotion` and `part`."""
     labels = [clips.labels[row] for _, rows in parts for row in rows]
-    arrays = {name: np.concatenate([x, test_outputs[name]]) for name, x in learnt.items()}
+    arrays = {
+        name: np.concatenate([of_part[name] for of_part in outputs])
+        for name in EMBEDDINGS
+        if name in outputs[0]
+    }
     arrays |= {
         name: np.array([getattr(label, name) for label in labels])
         for name in ("key", "subject", "emotion")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from jax_avemo.runtime.records import read_record, write_record
 
-RESULTS_SCHEMA_VERSION = 3
+RESULTS_SCHEMA_VERSION = 4
 RESULTS_FILE = "results.json"
 ROBUSTNESS_FILE = "results-robustness.json"
 BALANCED_FILE = "results-balanced.json"
@@ -64,28 +64,25 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """Balanced accuracy of a probe on clips it has not seen, with what to hold against it."""
+class AttackResult:
+    """How often one attacker is right about clips that it did not learn on."""
 
     balanced_accuracy: float
-    low: float
-    """95 % percentile interval, bootstrap over the test clips."""
-    high: float
-    chance: float
-    """1 / classes."""
-    shuffled_floor: float
-    """The same probe trained on shuffled labels, mean of 5 shuffles."""
-    classes: int
-    """In the training part."""
-    train_clips: int
-    test_clips: int
-    regularisation: float
-    """What the inner folds chose: C of the logistic regression, the L2 penalty of the MLP."""
+    """Mean over people of the mean recall over the classes that a person has clips of."""
+    interval: Bounds | None
+    """95 % t interval over people."""
+    shuffled: float
+    """The same attacker after learning on labels dealt at random."""
+    by_subject: dict[str, float]
 
     @property
     def estimate(self) -> Estimate:
         """Balanced accuracy with its interval."""
-        return Estimate(self.balanced_accuracy, self.low, self.high)
+        return Estimate.of(self.balanced_accuracy, self.interval)
+
+
+Attackers = dict[str, AttackResult]
+"""By attacker: linear, mlp, knn, cosine, plda."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,6 @@ class VerificationResult:
     """Impostors of the same sex only; None also where the sexes are not known."""
     genuine_pairs: int
     impostor_pairs: int
-
-
-ProbesByTarget = dict[str, dict[str, ProbeResult]]
-"""Target ("identity", "emotion") -> kind of probe ("linear", "mlp"); empty where not measurable."""
 
 
 @dataclass(frozen=True)
@@ -254,26 +247,39 @@ class Calibration:
     test: TestCalibration | None = None
 
 
-@dataclass(frozen=True)
-class UnseenLeakage:
-    """What an embedding gives away of the identity of subjects the network never saw."""
+@dataclass(frozen=True, kw_only=True)
+class PeopleAttacked:
+    """What attackers read from the clips of some people, of which the system fitted nothing."""
 
-    cosine: VerificationResult
-    plda: VerificationResult | None
-    """By an attacker who learnt on the training subjects; None: too few of them."""
-    probe: dict[str, ProbeResult]
-    """By kind, trained on half of each subject's clips; empty: fewer than two subjects."""
+    people: int
+    clips: int
+    identity_chance: float
+    """1 / people."""
+    emotion_chance: float
+    """1 / emotions."""
+    identity: dict[str, Attackers]
+    """By representation: z, z_e, z_i, "probabilities" (the floor: what the emotion probabilities
+    give away no emotion embedding can hide), "untrained z", "untrained z_e", "raw features"."""
+    emotion: dict[str, Attackers]
+    """z, z_i and untrained z: identity's embedding should tell no emotion."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """What each embedding (z, z_e, z_i) gives away of identity and emotion."""
+    """What the embeddings of one network give away, to attackers that owe it nothing.
 
-    training_subjects: dict[str, ProbesByTarget]
-    """On held-out clips of the training subjects."""
-    untrained: dict[str, ProbesByTarget]
-    """The same of the network before its first step."""
-    unseen_subjects: dict[str, UnseenLeakage]
+    No attacker learns on a clip on which weights, statistics, erasure, heads or temperature were
+    fitted, or by which the step was selected.
+    """
+
+    unseen: PeopleAttacked | None
+    """Test subjects: learnt on half of each one's clips, attacked on the other, and exchanged."""
+    known: PeopleAttacked | None
+    """Training subjects: held-out clips, cross-fitted."""
+    verification: dict[str, dict[str, VerificationResult]]
+    """Test subjects, by representation and attacker: cosine, lda, plda."""
+    not_measured: tuple[str, ...] = ()
+    """What lacks above, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,10 +327,10 @@ class BalancedMetrics:
 
 @dataclass(frozen=True)
 class BalancedLeakage:
-    """Probes of identity by embedding and kind, trained on half of those clips."""
+    """Attackers that learn on half of those clips; None: too few people or clips."""
 
-    unseen: dict[str, dict[str, ProbeResult]]
-    same_people: dict[str, dict[str, ProbeResult]]
+    unseen: PeopleAttacked | None
+    same_people: PeopleAttacked | None
 
 
 @dataclass(frozen=True, kw_only=True)

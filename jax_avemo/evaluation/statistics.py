@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from jax_avemo.evaluation.results import Bounds, Estimate, PairedDifference
 
@@ -32,7 +32,7 @@ def t_interval(
     people = len(values)
     if people < 2:
         return None
-    half = student_t.ppf(0.5 + level / 2, people - 1) * np.std(values, ddof=1) / np.sqrt(people)
+    half = stdtrit(people - 1, 0.5 + level / 2) * np.std(values, ddof=1) / np.sqrt(people)
     return float(centre - half), float(centre + half)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jax_avemo.evaluation.leakage_summary import above_floor, lowest_eer, strongest
 from jax_avemo.evaluation.results import (
+    Attackers,
     Condition,
     CrossCorpusResults,
     Estimate,
@@ -13,8 +15,6 @@ from jax_avemo.evaluation.results import (
     Results,
     Scores,
 )
-
-TARGETS = ("identity", "emotion")
 
 
 def percent(share: float | None, digits: int = 1, *, signed: bool = False) -> str:
@@ -56,7 +56,7 @@ def marks(record: Facts) -> list[str]:
 
 
 def results_table(results: Results) -> str:
-    """The test results, with chance beside each, and what linear probes read."""
+    """The test results, with chance beside each, and what attackers read."""
     found = results.test
     scores = [("", "value, %", "95 % interval", "chance")]
     for title, estimate in found.estimates.items():
@@ -68,28 +68,85 @@ def results_table(results: Results) -> str:
             f"subjects ({', '.join(marks(results))})",
             "",
             *aligned(scores),
-            *(_probes_lines(results.leakage) if results.leakage else ()),
+            *(_leakage_lines(results.leakage) if results.leakage else ()),
         ]
     )
 
 
-def _probes_lines(leakage: Leakage) -> list[str]:
-    head = ("", *(cell for target in TARGETS for cell in (f"{target}, %", "interval", "chance")))
-    rows = [head]
-    for name, targets in leakage.training_subjects.items():
-        row = [name]
-        for target in TARGETS:
-            probe = targets.get(target, {}).get("linear")
-            if probe is None:
-                row += ["-"] * 3
-            else:
-                value, chance = percent(probe.balanced_accuracy), percent(probe.chance)
-                row += [value, interval(probe.estimate), chance]
-        rows.append(tuple(row))
+LEAKAGE_HEADER = (
+    "read from",
+    "identity, unseen",
+    "shuffled",
+    "identity, known",
+    "EER, unseen",
+    "same sex",
+    "emotion, unseen",
+)
+"""Of `leakage_rows`."""
+
+
+def leakage_rows(leakage: Leakage) -> list[tuple[str, ...]]:
+    """A row a representation: the strongest attacker on each kind of clips, in percent.
+
+    EER: the lowest of cosine, LDA and PLDA.
+    """
+    unseen, known = leakage.unseen, leakage.known
+    identity, of_known, emotion = (
+        unseen.identity if unseen else {},
+        known.identity if known else {},
+        unseen.emotion if unseen else {},
+    )
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys([*leakage.verification, *identity, *of_known]):
+        of_unseen, verified = identity.get(name), leakage.verification.get(name, {})
+        rows.append(
+            (
+                name,
+                of_strongest(of_unseen),
+                percent(strongest(of_unseen)[1].shuffled) if of_unseen else "-",
+                of_strongest(of_known.get(name)),
+                _of_lowest(lowest_eer(verified)),
+                _of_lowest(lowest_eer(verified, same_sex=True)),
+                of_strongest(emotion.get(name)),
+            )
+        )
+    return rows
+
+
+def of_strongest(attackers: Attackers | None) -> str:
+    """Balanced accuracy of the strongest attacker and its name; "-" where nothing was attacked."""
+    if not attackers:
+        return "-"
+    name, found = strongest(attackers)
+    return f"{percent(found.balanced_accuracy)} ({name})"
+
+
+def _of_lowest(found: tuple[str, float] | None) -> str:
+    return f"{percent(found[1])} ({found[0]})" if found else "-"
+
+
+def leakage_notes(leakage: Leakage) -> list[str]:
+    """Sentences to `leakage_rows`: chance, what z_e gives away above the floor, what lacks."""
+    said = []
+    for who, attacked in (("unseen", leakage.unseen), ("training", leakage.known)):
+        if attacked is None:
+            continue
+        chance = percent(attacked.identity_chance)
+        said.append(f"{attacked.people} {who} subjects, {attacked.clips} clips: chance {chance}.")
+        if beyond := above_floor(attacked):
+            said.append(
+                f"z_e above the emotion probabilities: {with_interval(beyond)} points, "
+                f"p {p_value(beyond.p_value)}."
+            )
+    return said + [f"Not measured: {reason}." for reason in leakage.not_measured]
+
+
+def _leakage_lines(leakage: Leakage) -> list[str]:
     return [
         "",
-        "linear probes (balanced accuracy on held-out clips of the training subjects):",
-        *aligned(rows),
+        "strongest attacker, %, on clips of which the system fitted nothing (EER: 50 = private):",
+        *aligned([LEAKAGE_HEADER, *leakage_rows(leakage)]),
+        *leakage_notes(leakage),
     ]
 
 

@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from jax_avemo.crossval.crossval_record import (
-    IDENTITY_IN_Z_E,
-    Comparison,
-    CrossvalRecord,
-    Experiment,
-)
+from jax_avemo.crossval.crossval_record import Comparison, CrossvalRecord, Experiment
+from jax_avemo.crossval.leakage_record import IDENTITY_IN_Z_E
 from jax_avemo.evaluation.statistics import holm
 from jax_avemo.evaluation.tables import p_value, percent, with_interval
 from jax_avemo.report import figures, html
@@ -69,8 +65,8 @@ def _pairs(comparisons: Sequence[Comparison]) -> str:
     with_first = [pair for pair in comparisons if pair.a == first]
     others = [pair for pair in comparisons if pair.a != first]
     caption = (
-        "The first minus the second. UAR: paired by subject. Leakage: paired by fold. p: sign "
-        "flips, by Holm over the rows."
+        "The first minus the second. UAR: paired by subject. Leakage: identity of unseen "
+        "people, paired by person. p: sign flips, by Holm over the rows."
     )
     shown = _pairs_table(with_first, caption)
     if others:
@@ -79,7 +75,7 @@ def _pairs(comparisons: Sequence[Comparison]) -> str:
 
 
 def _pairs_table(pairs: Sequence[Comparison], caption: str) -> str:
-    leaks = [pair.success(IDENTITY_IN_Z_E) for pair in pairs]
+    leaks = [pair.attacked(IDENTITY_IN_Z_E) for pair in pairs]
     of_uar = iter(holm([pair.metrics.uar.p_value for pair in pairs]))
     of_leaks = iter(holm([leak.p_value for leak in leaks if leak]))
     rows = [
@@ -97,17 +93,29 @@ def _pairs_table(pairs: Sequence[Comparison], caption: str) -> str:
 
 def _leakage(experiments: Mapping[str, Experiment], chance: float) -> str:
     points = {
-        name: (identity, found.metrics.uar)
+        name: (attacked.value, found.metrics.uar)
         for name, found in experiments.items()
-        if (identity := found.success(IDENTITY_IN_Z_E)) is not None
+        if (attacked := found.leakage.of(IDENTITY_IN_Z_E))
     }
     attacks = dict.fromkeys(
-        result.attack for found in experiments.values() for result in found.leakage
+        one.attack for found in experiments.values() for one in found.leakage.attacks
     )
-    rows = [
-        (attack.title, *(percent(found.success(attack)) for found in experiments.values()))
-        for attack in attacks
-    ]
+    rows = []
+    for attack in attacks:
+        of_all = [found.leakage.of(attack) for found in experiments.values()]
+        cells = [f"{percent(one.value)} ({one.strongest})" if one else "-" for one in of_all]
+        rows.append((attack.title, *cells))
+    beyond = [found.leakage.above_floor for found in experiments.values()]
+    rows.append(
+        ("z_e above the floor", *(with_interval(found) if found else "-" for found in beyond))
+    )
+    for same_sex in (False, True):
+        lowest = [
+            found.leakage.lowest_eer("z_e", same_sex=same_sex) for found in experiments.values()
+        ]
+        title = "unseen: EER from z_e" + ", same sex" * same_sex
+        cells = [f"{percent(one.value)} ({one.attacker})" if one else "-" for one in lowest]
+        rows.append((title, *cells))
     drawn = ""
     if points:
         drawn = html.figure(
@@ -115,7 +123,10 @@ def _leakage(experiments: Mapping[str, Experiment], chance: float) -> str:
             "Up and to the left is better: a collapsed z_e "
             "leaks nothing, so compare where UAR is equal.",
         )
-    caption = "Mean over networks, %. Probes: balanced accuracy; EER: 50 = cannot be told."
+    caption = (
+        "Strongest attacker on clips of which the system fitted nothing, mean over people, %. "
+        "The floor: the emotion probabilities. EER: 50 = private."
+    )
     return drawn + html.table(("", *experiments), rows, caption)
 
 

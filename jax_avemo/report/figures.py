@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from jax_avemo.evaluation.results import Estimate, Leakage, TestCalibration
+from jax_avemo.evaluation.leakage_summary import strongest
+from jax_avemo.evaluation.results import Attackers, Estimate, PeopleAttacked, TestCalibration
 from jax_avemo.evaluation.tables import percent
 from jax_avemo.palette import colours_of, in_order
 from jax_avemo.runtime.files import atomic_path
@@ -239,46 +240,42 @@ def calibration(test: TestCalibration) -> list[Panel]:
     return [diagram, selective]
 
 
-def leakage(report: Leakage) -> list[Panel]:
-    """Balanced accuracy of every probe of identity, and of emotion, where they were measurable."""
-    measured = {
-        target
-        for targets in report.training_subjects.values()
-        for target in targets
-        if targets[target]
-    }
-    return [_probes(report, target) for target in ("identity", "emotion") if target in measured]
+def leakage(attacked: PeopleAttacked) -> list[Panel]:
+    """Every attacker on every representation: identity, and emotion where it was asked for."""
+    panels = [_attacks("Identity", attacked.identity, attacked.identity_chance)]
+    if attacked.emotion:
+        panels.append(_attacks("Emotion", attacked.emotion, attacked.emotion_chance))
+    return panels
 
 
-def _probes(report: Leakage, target: str) -> Panel:
-    rows = [
-        (name, kind, probe)
-        for name, targets in report.training_subjects.items()
-        for kind, probe in targets.get(target, {}).items()
-    ]
-    panel, axis = new_panel(
-        f"{target.capitalize()} read from an embedding, %", 1.6 + 0.34 * len(rows)
-    )
-    for place, (name, kind, probe) in enumerate(rows):
-        first = place == 0
-        if probe.low is not None and probe.high is not None:
-            ends = [100 * probe.low, 100 * probe.high]
-            axis.plot(ends, [place] * 2, color=SERIES[0], lw=2)
-        value = 100 * probe.balanced_accuracy
-        axis.plot(value, place, "o", color=SERIES[0], ms=7, label="probe" if first else None)
-        floor = 100 * probe.shuffled_floor
-        mark = {"color": SERIES[1], "ms": 7, "mew": 1.6, "mfc": "none"}
-        axis.plot(floor, place, "s", label="shuffled labels" if first else None, **mark)
-        untrained = report.untrained.get(name, {}).get(target, {}).get(kind)
-        if untrained:
-            value, shown = 100 * untrained.balanced_accuracy, "untrained network"
+def _attacks(target: str, found: Mapping[str, Attackers], chance: float) -> Panel:
+    panel, axis = new_panel(f"{target} read by attackers, %", 1.8 + 0.42 * len(found))
+    for place, attackers in enumerate(found.values()):
+        _, best = strongest(attackers)
+        if best.interval:
+            axis.plot([100 * end for end in best.interval], [place] * 2, color=INK, lw=1.2)
+        for number, (name, result) in enumerate(attackers.items()):
             axis.plot(
-                value, place, "x", color=SERIES[2], ms=7, mew=2, label=shown if first else None
+                100 * result.balanced_accuracy,
+                place,
+                "os^Dv"[number % 5],
+                color=SERIES[number % len(SERIES)],
+                ms=7 if result is best else 4.5,
+                label=name if place == 0 else None,
             )
-    axis.axvline(100 * rows[0][2].chance, color=INK, lw=0.8, ls=":", label="chance")
+        axis.plot(
+            100 * best.shuffled,
+            place,
+            "x",
+            color=INK,
+            ms=6,
+            mew=1.4,
+            label="shuffled labels" if place == 0 else None,
+        )
+    axis.axvline(100 * chance, color=INK, lw=0.8, ls=":", label="chance")
     legend(panel)
-    axis.set_yticks(range(len(rows)), [f"{name} {kind}" for name, kind, _ in rows])
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_yticks(range(len(found)), list(found))
+    axis.set_ylim(len(found) - 0.5, -0.5)
     axis.set_xlim(-3, 103)
     return panel
 
@@ -344,7 +341,7 @@ def trade_off(points: Mapping[str, tuple[float, float]], chance: float) -> Panel
         colour, marker = SERIES[number % len(SERIES)], "os^DvP*X"[number // len(SERIES) % 8]
         axis.plot(100 * identity, 100 * uar, marker, color=colour, ms=8, label=name)
     axis.axhline(100 * chance, color=INK, lw=0.8, ls=":")
-    axis.set_xlabel("identity a linear probe reads from z_e, %")
+    axis.set_xlabel("identity of unseen people, strongest attacker on z_e, %")
     axis.set_ylabel("UAR, %")
     legend(panel)
     return panel

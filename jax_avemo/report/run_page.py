@@ -9,7 +9,14 @@ from jaxtyping import Shaped
 from jax_avemo.evaluation.metrics import recall_and_precision
 from jax_avemo.evaluation.predictions import ClipPrediction
 from jax_avemo.evaluation.results import Condition, Facts, Metrics, Results
-from jax_avemo.evaluation.tables import interval, percent, with_interval
+from jax_avemo.evaluation.tables import (
+    LEAKAGE_HEADER,
+    interval,
+    leakage_notes,
+    leakage_rows,
+    percent,
+    with_interval,
+)
 from jax_avemo.report import attention_figures, figures, html
 from jax_avemo.report.attention_maps import Looked
 
@@ -175,42 +182,25 @@ def _calibration(results: Results) -> str:
 
 
 def _leakage(results: Results) -> str:
-    assert results.leakage is not None
-    rows, probed = [], []
-    for name, told in results.leakage.unseen_subjects.items():
-        for title, found in (("cosine", told.cosine), ("trained attacker (PLDA)", told.plda)):
-            if found:
-                rows.append(
-                    (
-                        name,
-                        title,
-                        percent(found.equal_error_rate),
-                        percent(found.equal_error_rate_same_sex),
-                        f"{found.genuine_pairs} / {found.impostor_pairs}",
-                    )
-                )
-        probed += [
-            (name, with_interval(probe.estimate), percent(probe.chance))
-            for probe in told.probe.values()
-        ]
-    verified = html.table(
-        ("embedding", "by", "EER, %", "same sex, %", "pairs same / different"),
-        rows,
-        "Unseen subjects: are two clips of one person? 50 % = cannot be told, 0 = always. Pairs "
-        "differ in emotion and, where known, in words.",
-    )
-    unseen = html.table(
-        ("embedding", "identity, %", "chance"),
-        probed,
-        "Unseen subjects: a linear probe trained on half of each one's clips",
-    )
-    return (
-        html.figure(
-            figures.leakage(results.leakage),
-            "Probes on held-out clips of the training subjects, with 95 % intervals over clips.",
+    leakage = results.leakage
+    assert leakage is not None
+    drawn = ""
+    if leakage.unseen:
+        drawn = html.figure(
+            figures.leakage(leakage.unseen),
+            "Unseen subjects, five attackers each, with 95 % intervals of the strongest over "
+            "people. Attackers learnt on half of each one's clips; the other half was attacked.",
         )
-        + verified
-        + (unseen if probed else "")
+    return (
+        drawn
+        + html.table(
+            LEAKAGE_HEADER,
+            leakage_rows(leakage),
+            "The strongest attacker on clips of which the system fitted nothing, %. Known: "
+            "held-out clips of the training subjects. EER: are two clips of one person? "
+            "50 % = private, 0 = always told; pairs differ in emotion and, where known, in words.",
+        )
+        + "".join(html.text(note) for note in leakage_notes(leakage))
         + html.text(
             "A collapsed embedding leaks nothing: compare leakage only where UAR is equal.",
             css="soft",

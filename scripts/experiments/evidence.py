@@ -33,7 +33,6 @@ from evidence_tables import (
     ConfoundRecord,
     ConfoundRow,
     EvidenceRecord,
-    ProbeOverSeeds,
     ProtocolRow,
     ProtocolsRecord,
     filled,
@@ -44,6 +43,7 @@ from jax_avemo import config as settings
 from jax_avemo.command_line import guarded
 from jax_avemo.crossval import crossval_record, runner
 from jax_avemo.crossval.crossval_record import CrossvalRecord
+from jax_avemo.crossval.leakage_record import IDENTITY_IN_Z_E, summarise_attack
 from jax_avemo.evaluation import compare
 from jax_avemo.evaluation.compare import CellKey
 from jax_avemo.evaluation.predictions import ClipPrediction, read_predictions
@@ -52,7 +52,7 @@ from jax_avemo.evaluation.results import (
     BalancedLeakage,
     BalancedResults,
     Facts,
-    ProbeResult,
+    PeopleAttacked,
     read_results_of,
 )
 from jax_avemo.experiment import ensure_clips
@@ -243,7 +243,7 @@ def confound_rows(
     tests: Mapping[str, Mapping[CellKey, BalancedTest]],
     emotions: Sequence[str],
 ) -> list[ConfoundRow]:
-    """One row a method: UAR of both balanced tests, pooled and against ours; leakage of z_e."""
+    """One row a method: UAR of both balanced tests, pooled and against ours; identity in z_e."""
     unseen = {
         name: compare.pool({cell: test.unseen for cell, test in cells.items()}, emotions)
         for name, cells in tests.items()
@@ -260,12 +260,12 @@ def confound_rows(
             unseen=_balanced_uar(
                 unseen[name],
                 None if name == OURS else unseen[OURS],
-                [test.leakage.unseen["z_e"] for test in cells.values()],
+                [test.leakage.unseen for test in cells.values()],
             ),
             same_people=_balanced_uar(
                 same_people[name],
                 None if name == OURS else same_people[OURS],
-                [test.leakage.same_people["z_e"] for test in cells.values()],
+                [test.leakage.same_people for test in cells.values()],
             ),
         )
         for name, cells in tests.items()
@@ -275,13 +275,14 @@ def confound_rows(
 def _balanced_uar(
     pooled: compare.Pooled,
     ours: compare.Pooled | None,
-    probes: Sequence[Mapping[str, ProbeResult]],
+    attacked: Sequence[PeopleAttacked | None],
 ) -> BalancedUar:
     found = compare.summarise(pooled)
-    identity = {}
-    for kind in ("linear", "mlp"):
-        if values := [one[kind].balanced_accuracy for one in probes if kind in one]:
-            identity[kind] = ProbeOverSeeds(sum(values) / len(values), tuple(values))
+    networks = [one for one in attacked if one]
+    identity = None
+    if networks:
+        z_e = [one.identity["z_e"] for one in networks]
+        identity = summarise_attack(IDENTITY_IN_Z_E, z_e, networks[0].identity_chance)
     return BalancedUar(
         uar=found.uar,
         uar_interval=found.uar_interval,

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jax_avemo.crossval.crossval_record import (
+from jax_avemo.crossval.crossval_record import Comparison, CrossvalRecord, read_crossval
+from jax_avemo.crossval.leakage_record import (
+    IDENTITY_FLOOR,
     IDENTITY_IN_Z_E,
     Attack,
-    Comparison,
-    CrossvalRecord,
-    read_crossval,
+    AttackSummary,
+    EerSummary,
+    LeakageSummary,
 )
 from jax_avemo.evaluation.compare import PooledMetrics
 from jax_avemo.evaluation.results import Bounds, Estimate, Facts, PairedDifference
@@ -23,10 +25,9 @@ from jax_avemo.runtime.records import read_record
 
 ROOT = Path(__file__).parents[2]
 OURS = "decoupled"
-EVIDENCE_SCHEMA_VERSION = 2
-IDENTITY_BY_MLP = Attack("training_subjects", "z_e", "identity", "mlp")
-IDENTITY_OF_UNSEEN = Attack("unseen_subjects", "z_e", "identity", "linear")
-VERIFICATION = Attack("unseen_subjects", "z_e", "identity", "plda")
+EVIDENCE_SCHEMA_VERSION = 3
+IDENTITY_IN_Z_I = Attack("unseen", "z_i", "identity")
+EMOTION_IN_Z_I = Attack("unseen", "z_i", "emotion")
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,11 @@ class Uar:
 
 
 @dataclass(frozen=True)
-class ProbeOverSeeds:
-    """Balanced accuracy of a probe of identity on z_e."""
-
-    mean: float
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class BalancedUar(Uar):
     """One of the two balanced tests of a method."""
 
-    identity: dict[str, ProbeOverSeeds]
-    """By kind of probe, on the same clips."""
+    identity: AttackSummary | None
+    """Read from z_e by the strongest attacker on the same clips; None: not measured so."""
     ours_minus_this: PairedDifference | None = None
 
 
@@ -144,18 +137,49 @@ def _recognition(record: CrossvalRecord) -> str:
 
 def _leakage(record: CrossvalRecord) -> str:
     header = (
-        "identity read from z_e, %",
-        "unseen subjects, linear probe on their own clips",
-        "unseen subjects, verification EER (PLDA)",
-        "training subjects, linear (circular)",
-        "training subjects, MLP (circular)",
+        "unseen subjects, %",
+        "identity in z_e: strongest attacker",
+        "floor: in the probabilities",
+        "above the floor (p)",
+        "verification EER of z_e",
+        "identity in z_i",
+        "emotion in z_i",
     )
-    attacks = (IDENTITY_OF_UNSEEN, VERIFICATION, IDENTITY_IN_Z_E, IDENTITY_BY_MLP)
-    rows = [
-        (name, *(percent(found.success(attack)) for attack in attacks))
+    beyond = {
+        name: found.leakage.above_floor
         for name, found in record.experiments.items()
-    ]
-    return _markdown(header, rows)
+        if found.leakage.above_floor
+    }
+    p_values = holm([found.p_value for found in beyond.values()])
+    adjusted = dict(zip(beyond, p_values, strict=True))
+    rows = []
+    for name, found in record.experiments.items():
+        over, leakage = beyond.get(name), found.leakage
+        rows.append(
+            (
+                name,
+                attacked(leakage, IDENTITY_IN_Z_E),
+                attacked(leakage, IDENTITY_FLOOR),
+                f"{with_interval(over)}, {p_value(adjusted[name])}" if over else "-",
+                verified(leakage.lowest_eer("z_e")),
+                attacked(leakage, IDENTITY_IN_Z_I),
+                attacked(leakage, EMOTION_IN_Z_I),
+            )
+        )
+    # Older records lack most of it.
+    kept = [i for i in range(len(header)) if any(row[i] != "-" for row in rows)]
+    return _markdown([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def attacked(leakage: LeakageSummary, attack: Attack) -> str:
+    """Balanced accuracy of the strongest attacker and its name, or "-"."""
+    found = leakage.of(attack)
+    return f"{percent(found.value)} ({found.strongest})" if found else "-"
+
+
+def verified(found: EerSummary | None) -> str:
+    """EER and the attacker's name, or "-"."""
+    return f"{percent(found.value)} ({found.attacker})" if found else "-"
 
 
 def headline_in_brief(record: CrossvalRecord) -> str:
@@ -165,16 +189,16 @@ def headline_in_brief(record: CrossvalRecord) -> str:
         "unseen synthetic actors, %",
         "UAR (95 %)",
         "decoupled minus this (paired)",
-        "identity: linear probe on their own clips",
-        "identity: verification EER (PLDA)",
+        "identity in z_e: strongest attacker",
+        "verification EER of z_e",
     )
     rows = [
         (
             name,
             with_interval(found.metrics.estimates["UAR"]),
             with_interval(pairs[name].metrics.uar) if name in pairs else "-",
-            percent(found.success(IDENTITY_OF_UNSEEN)),
-            percent(found.success(VERIFICATION)),
+            attacked(found.leakage, IDENTITY_IN_Z_E),
+            verified(found.leakage.lowest_eer("z_e")),
         )
         for name, found in record.experiments.items()
     ]

@@ -3,7 +3,7 @@ from support.crossval_runs import write_finished
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import crossval_record, runner
-from jax_avemo.crossval.crossval_record import IDENTITY_IN_Z_E, Attack
+from jax_avemo.crossval.leakage_record import IDENTITY_FLOOR, IDENTITY_IN_Z_E, Attack
 from jax_avemo.runtime.errors import UserError
 
 
@@ -36,25 +36,34 @@ def test_a_record_pools_the_folds_and_compares_the_pair(tmp_path):
     (pair,) = record.comparisons
     assert (pair.a, pair.b) == ("ours", "theirs")
     assert pair.metrics.uar.difference > 0.3
-    assert pair.success(IDENTITY_IN_Z_E).difference == 0
-    emotion = Attack("training_subjects", "z_e", "emotion", "linear")
-    assert pair.success(emotion).difference == pytest.approx(0.55)
+    leak = pair.attacked(IDENTITY_IN_Z_E)
+    assert leak.difference == pytest.approx(0.55)
+    assert leak.p_value == 2 / 2**4  # four people
+    assert pair.attacked(IDENTITY_FLOOR).difference == 0
+    assert pair.attacked(Attack("known", "z_e", "identity")) is None
 
 
-def test_every_attack_has_its_mean_and_each_networks_success(tmp_path):
-    ours = crossval_record.collect(finished(tmp_path), "").experiments["ours"]
-    cosine = Attack("unseen_subjects", "z_e", "identity", "cosine")
-    assert ours.success(IDENTITY_IN_Z_E) == 0.5
-    assert ours.success(cosine) == pytest.approx(0.2)
-    assert ours.success(Attack("unseen_subjects", "z_e", "identity", "linear")) == pytest.approx(
-        0.4
-    )
-    assert ours.success(Attack("untrained", "z", "identity", "linear")) == 0.5
-    attacks = {found.attack: found for found in ours.leakage}
-    cells = [(cell.fold, cell.seed) for cell in attacks[cosine].by_cell]
-    assert cells == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert not [attack for attack in attacks if attack.attacker == "plda" or attack.same_sex]
-    assert cosine.title == "unseen z_e EER cosine"
+def test_the_strongest_attacker_is_one_for_all_networks_and_people_are_the_unit(tmp_path):
+    ours = crossval_record.collect(finished(tmp_path), "").experiments["ours"].leakage
+    found = ours.of(IDENTITY_IN_Z_E)
+    assert found.strongest == "mlp"
+    assert found.by_subject == pytest.approx(dict.fromkeys(["00", "01", "10", "11"], 0.95))
+    assert found.by_attacker == pytest.approx({"linear": 0.85, "mlp": 0.95})
+    assert (found.chance, found.shuffled) == (0.5, pytest.approx(0.3))
+    assert ours.of(IDENTITY_FLOOR).value == pytest.approx(0.35)  # mean of two seeds
+    assert ours.above_floor.difference == pytest.approx(0.6)
+    assert ours.above_floor.p_value == 2 / 2**4
+    assert ours.of(Attack("unseen", "z_i", "emotion")).value == pytest.approx(0.55)
+    assert IDENTITY_IN_Z_E.title == "unseen: identity from z_e"
+
+
+def test_an_error_rate_is_a_figure_of_a_fold(tmp_path):
+    ours = crossval_record.collect(finished(tmp_path), "").experiments["ours"].leakage
+    found = ours.lowest_eer("z_e")
+    assert (found.attacker, found.value) == ("cosine", pytest.approx(0.25))
+    assert found.by_fold == pytest.approx({"0": 0.2, "1": 0.3})
+    assert found.interval[0] < 0.2
+    assert ours.lowest_eer("z_e", same_sex=True) is None
 
 
 def test_the_table_names_what_it_is_and_how_sure(tmp_path):

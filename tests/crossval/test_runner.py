@@ -203,8 +203,6 @@ def test_two_processes_one_of_them_killed_do_it_all(tmp_path):
     for found in record["experiments"].values():
         assert found["metrics"]["subjects"] == 2
         assert found["metrics"]["clips"] == 32
-        for result in found["leakage"]:
-            cells = [(cell["fold"], cell["seed"]) for cell in result["by_cell"]]
-            assert cells == [(0, 0), (2, 0)]
+        assert found["leakage"]["not_measured"]  # one test subject, four takes of the others
     (pair,) = record["comparisons"]
     assert pair["metrics"]["uar"]["low"] <= pair["metrics"]["uar"]["high"]

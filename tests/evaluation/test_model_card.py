@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from support.made_results import made_results, probe, verified, with_test
+from support.made_results import made_results, verified, with_test
 
 from jax_avemo.evaluation.model_card import SYNTHETIC_WARNING, escaped, model_card, write_card
-from jax_avemo.evaluation.results import Leakage, UnseenLeakage
+from jax_avemo.evaluation.results import Leakage
 
 
 def test_every_figure_stands_on_the_card_with_its_interval_and_chance():
@@ -16,8 +16,11 @@ def test_every_figure_stands_on_the_card_with_its_interval_and_chance():
     assert "| sad | 62.5 | 71.4 |" in card
     assert "from 60.0 (05) to 80.0 (04)" in card
     assert "female 81.0, male 59.0" in card
-    assert "61.2 (50.0 to 70.0; chance 25.0)" in card
-    assert "| 34.5 |" in card
+    assert "| `z_e` | 61.2 (mlp) | 30.0 | - | 32.1 (plda) | 37.7 (plda) | - |" in card
+    assert "| `probabilities` | 50.0 (mlp) |" in card
+    assert "| `z_i` | 90.0 (mlp) | 30.0 | - | - | - | 55.0 (mlp) |" in card
+    assert "2 unseen subjects, 16 clips: chance 50.0." in card
+    assert "above the emotion probabilities: +11.2" in card
     assert "worst quarter: 60.0" in card
     assert "27 + 5 kept for probes" in card
     assert "fold 1 of 3" in card
@@ -45,11 +48,16 @@ def test_a_protocol_that_is_not_subject_independent_is_marked():
 
 
 def test_what_could_not_be_measured_is_said():
-    told = {"identity": {"linear": probe(0.612, 0.5, 0.7)}, "emotion": {}}
-    unseen = UnseenLeakage(verified(None), None, {})
-    results = made_results(leakage=Leakage({"z_e": told}, {}, {"z_e": unseen}))
+    nothing = Leakage(
+        unseen=None,
+        known=None,
+        verification={"z_e": {"cosine": verified(None)}},
+        not_measured=("verification: too few",),
+    )
+    results = made_results(leakage=nothing)
     card = model_card(with_test(results, confusion=((0, 0), (0, 5)), uar_by_sex={}))
-    assert "| `z_e` | 61.2 (50.0 to 70.0; chance 25.0) | not measurable | - |" in card
+    assert "| `z_e` | - | - | - | - | - | - |" in card
+    assert "Not measured: verification: too few." in card
     assert "| happy | no clip | never predicted |" in card
     assert "By sex" not in card
 

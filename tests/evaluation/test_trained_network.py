@@ -53,7 +53,8 @@ def test_balanced_takes_tell_unseen_actors_and_the_same_people_apart(home, monke
     ensure_clips(new_takes)
     found = evaluate_balanced(run, settings.data_dir(new_takes))
     assert (found.metrics.unseen.clips, found.metrics.same_people.clips) == (16, 32)
-    assert {"z", "z_e", "z_i"} <= set(found.leakage.same_people)
+    assert {"z", "z_e", "z_i", "probabilities"} == set(found.leakage.same_people.identity)
+    assert found.leakage.unseen is None  # one person
     assert read_results_of(BalancedResults, run / BALANCED_FILE) == found
     for part, actors in (("unseen", 1), ("same_people", 2)):
         lines = (run / f"predictions-{part}.jsonl").read_text().splitlines()

@@ -311,7 +311,7 @@ def test_text_in_figures_has_at_least_ten_points_and_panels_fit_a_phone():
         figures.trade_off({"a": (0.1, 0.2)}, 0.1),
         *figures.training(made_log(), 3),
         *figures.calibration(results.calibration.test),
-        *figures.leakage(results.leakage),
+        *figures.leakage(results.leakage.unseen),
         *(make(made_looked(True)[0]) for make in (face_attention, time_attention)),
     ]
     for panel in panels:
@@ -327,13 +327,13 @@ def test_a_subject_at_zero_and_shuffled_labels_are_drawn():
         if line.get_marker() == "o"
     ]
     assert [line.get_xdata()[0] for line in dots] == [50.0, 0.0]
-    panel = figures.leakage(made_results().leakage)[0]
+    panel = figures.leakage(made_results().leakage.unseen)[0]
     axis = panel.figure.axes[0]
     assert axis.get_xlim()[0] < 0
-    floors = [line for line in axis.lines if line.get_marker() == "s"]
-    assert [line.get_xdata()[0] for line in floors] == [30.0, 30.0]
+    floors = [line for line in axis.lines if line.get_marker() == "x"]
+    assert [line.get_xdata()[0] for line in floors] == [30.0, 30.0, 30.0]
     labels = [text.get_text() for legend in panel.figure.legends for text in legend.texts]
-    assert {"shuffled labels", "untrained network", "chance"} <= set(labels)
+    assert {"linear", "mlp", "shuffled labels", "chance"} <= set(labels)
 
 
 def test_the_chosen_step_is_marked_in_every_curve():

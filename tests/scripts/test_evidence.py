@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.crossval_runs import write_finished
-from support.made_results import EMOTIONS, made_predictions, probe
+from support.made_results import EMOTIONS, made_attacks, made_predictions
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import crossval_record, runner
@@ -100,9 +100,7 @@ def made_confound_record(script, tables):
                 (0, seed): script.BalancedTest(
                     made_predictions(accuracy, seed=seed),
                     made_predictions(accuracy, seed=seed + 10),
-                    BalancedLeakage(
-                        {"z_e": {"linear": probe(0.4)}}, {"z_e": {"linear": probe(0.4)}}
-                    ),
+                    BalancedLeakage(made_attacks(0.4, 0.3), None),
                 )
                 for seed in range(2)
             }

@@ -16,8 +16,8 @@ import optax
 import pytest
 
 from jax_avemo import config as settings
+from jax_avemo.evaluation.attackers import attack
 from jax_avemo.evaluation.network import make_network
-from jax_avemo.evaluation.probes import probe
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.runtime import devices
@@ -197,10 +197,11 @@ def measure(adversary: str, strength: float, confound: float = 0.0) -> Found:
     z_e = np.asarray(apply(params, *known).emotion_embedding)
     out = apply(params, *new)
     unknown = np.asarray(out.emotion_embedding)
-    identity = probe(z_e, known.subject, unknown, new.subject, seed=0)
+    groups = np.arange(len(z_e))
+    identity = attack(z_e, known.subject, unknown, groups=groups, seed=0, attackers=["linear"])
     found = Found(
         np.mean(np.argmax(out.emotion_logits, 1) == new.emotion),
-        identity.balanced_accuracy,
+        np.mean(identity["linear"].labels == new.subject),
         np.mean(np.argmax(out.adversary_identity_logits, 1) == new.subject),
     )
     print(adversary, strength, confound, found)

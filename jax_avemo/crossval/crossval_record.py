@@ -12,8 +12,10 @@ from jax_avemo.crossval.leakage_record import (
     IDENTITY_IN_Z_E,
     Attack,
     AttackDifference,
+    EnrolmentSummary,
     LeakageSummary,
     compare_leakage,
+    summarise_enrolment,
     summarise_leakage,
 )
 from jax_avemo.crossval.runner import Cell, read_cell
@@ -55,6 +57,8 @@ class Experiment:
     metrics: PooledMetrics
     calibration: MeanCalibration
     leakage: LeakageSummary
+    enrolment: tuple[EnrolmentSummary, ...] = ()
+    """By rising number of clips; empty where the networks are not person-centred."""
     config: dict[str, Any]
     """Without seed and fold."""
 
@@ -197,6 +201,7 @@ def _experiment(
             ece_after=statistics.mean(test.ece_after for test in tests),
         ),
         leakage=leakage,
+        enrolment=summarise_enrolment({cell: one.enrolment for cell, one in results.items()}),
         config={
             field: value
             for field, value in first.config.items()

@@ -11,6 +11,7 @@ from jax_avemo.evaluation.leakage_summary import FLOOR
 from jax_avemo.evaluation.results import (
     Attackers,
     Bounds,
+    Enrolled,
     Estimate,
     Leakage,
     PairedDifference,
@@ -171,6 +172,53 @@ def summarise_attack(attack: Attack, networks: Sequence[Attackers], chance: floa
         by_attacker=by_attacker,
         by_subject=people[best],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrolmentSummary:
+    """An experiment at one number of enrolment clips, over all its networks."""
+
+    clips: int
+    uar: float
+    """Mean over people of each one's UAR, networks averaged inside."""
+    uar_interval: Bounds | None
+    uar_by_subject: dict[str, float]
+    leakage: LeakageSummary
+
+    @property
+    def estimate(self) -> Estimate:
+        """UAR with its interval."""
+        return Estimate.of(self.uar, self.uar_interval)
+
+
+def summarise_enrolment(
+    found: Mapping[CellKey, Sequence[Enrolled]],
+) -> tuple[EnrolmentSummary, ...]:
+    """Every number of enrolment clips that was measured."""
+    numbers = sorted({one.clips for of_cell in found.values() for one in of_cell})
+    summaries = []
+    for clips in numbers:
+        cells = {
+            cell: one for cell, of_cell in found.items() for one in of_cell if one.clips == clips
+        }
+        people = _mean_by_key([one.uar_by_subject for one in cells.values()])
+        values = np.array(list(people.values()))
+        estimate = share_estimate(float(values.mean()), values)
+        summaries.append(
+            EnrolmentSummary(
+                clips=clips,
+                uar=estimate.value,
+                uar_interval=estimate.bounds,
+                uar_by_subject=people,
+                leakage=summarise_leakage(
+                    {
+                        cell: Leakage(unseen=one.leakage, known=None, verification={})
+                        for cell, one in cells.items()
+                    }
+                ),
+            )
+        )
+    return tuple(summaries)
 
 
 def difference_of(a: AttackSummary, b: AttackSummary) -> PairedDifference | None:

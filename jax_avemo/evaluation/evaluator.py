@@ -17,6 +17,7 @@ from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
 from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
 from jax_avemo.data.splits import Split
 from jax_avemo.evaluation import calibration, leakage, metrics, robustness
+from jax_avemo.evaluation.enrolled import measure_enrolment
 from jax_avemo.evaluation.network import make_network
 from jax_avemo.evaluation.predictions import (
     EMBEDDINGS_FILE,
@@ -184,6 +185,9 @@ def evaluate_run(run: Path, *, part: str = "test", data_dir: Path | None = None)
         metrics=MetricsByPart(**{part: found}, validation_at_selection=at_selection),
         calibration=calibrate(trained, clips, predict, outputs, labels) if part == "test" else None,
         leakage=measure_leakage(trained, clips, predict, rows, outputs) if part == "test" else None,
+        enrolment=measure_enrolment(trained, [clips.labels[row] for row in rows], labels, outputs)
+        if part == "test"
+        else (),
     )
     suffix = "" if part == "test" else f"-{part}"
     if multihost.is_first():

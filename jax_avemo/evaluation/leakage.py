@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.model_selection import StratifiedGroupKFold
 
-from jax_avemo.evaluation import verification
+from jax_avemo.evaluation import person_verification
 from jax_avemo.evaluation.attackers import ATTACKERS, cross_attack, mean_recall
 from jax_avemo.evaluation.leakage_summary import FLOOR
 from jax_avemo.evaluation.predictions import EMBEDDINGS
@@ -84,7 +84,7 @@ def measure(unseen: People, known: People, *, seed: int) -> Leakage:
         people = len({label.subject for label in unseen.labels})
         reasons.append(
             f"verification by LDA and PLDA: of {people} unseen subjects too few are left to learn "
-            f"on ({verification.FEWEST_TO_LEARN_ON} beside the two who are verified)"
+            f"on ({person_verification.FEWEST_TO_LEARN_ON} beside the two who are verified)"
         )
     return Leakage(
         unseen=attacked["unseen"],
@@ -200,10 +200,10 @@ def verify_people(people: People) -> dict[str, dict[str, VerificationResult]]:
     found = {}
     for name, values in people.representations.items():
         x = np.asarray(values, np.float64)
-        scores = {"cosine": verification.cosines(x - x.mean(axis=0))}
-        scores |= verification.learnt_scores(x, subjects) or {}
+        scores = {"cosine": person_verification.cosines(x - x.mean(axis=0))}
+        scores |= person_verification.learnt_scores(x, subjects) or {}
         found[name] = {
-            attacker: verification.verify(of_pairs, *pair_labels)
+            attacker: person_verification.verify(of_pairs, *pair_labels)
             for attacker, of_pairs in scores.items()
         }
     return found

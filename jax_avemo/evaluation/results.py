@@ -283,12 +283,29 @@ class Leakage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Enrolled:
+    """Test clips whose embeddings are centred on other, unlabelled clips of their person."""
+
+    clips: int
+    """Enrolled, of each person; where a person has fewer others, all of them."""
+    uar: float
+    uar_interval: Bounds | None
+    uar_by_subject: dict[str, float]
+    minus_none: PairedDifference
+    """UAR minus that without enrolment, paired by person."""
+    leakage: PeopleAttacked | None
+    """Identity in z_e and in the probabilities; None as in `Leakage.unseen`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results(Provenance):
     """results.json: a run on its test subjects (or, without the last two, on another part)."""
 
     metrics: MetricsByPart
     calibration: Calibration | None = None
     leakage: Leakage | None = None
+    enrolment: tuple[Enrolled, ...] = ()
+    """By rising number of clips; empty where the network is not person-centred."""
 
     @property
     def test(self) -> Metrics:

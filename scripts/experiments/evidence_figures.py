@@ -3,6 +3,7 @@
 `python scripts/experiments/evidence.py docs` draws it to docs/assets/confound.svg.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib
@@ -23,11 +24,11 @@ GREY = "#808a94"
 PANELS = {"same_people": "training actors, new takes", "unseen": "unseen actors"}
 
 
-def draw_confound(record: ConfoundRecord, path: Path) -> None:
-    """UAR with 95 % intervals over subjects, a line a method, a panel a test."""
-    with plt.rc_context(
+def figure_style(salt: str) -> AbstractContextManager[None]:
+    """Settings of figures that pages show on white and on black; `salt` fixes their bytes."""
+    return plt.rc_context(
         {
-            "svg.hashsalt": "confound",
+            "svg.hashsalt": salt,
             "svg.fonttype": "none",
             "font.family": "sans-serif",
             "font.size": 11,
@@ -37,7 +38,12 @@ def draw_confound(record: ConfoundRecord, path: Path) -> None:
             "xtick.color": GREY,
             "ytick.color": GREY,
         }
-    ):
+    )
+
+
+def draw_confound(record: ConfoundRecord, path: Path) -> None:
+    """UAR with 95 % intervals over subjects, a line a method, a panel a test."""
+    with figure_style("confound"):
         figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.3), sharey=True)
         for axis, (part, title) in zip(axes, PANELS.items(), strict=True):
             _draw_panel(axis, record, part)

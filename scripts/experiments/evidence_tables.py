@@ -132,7 +132,7 @@ def _recognition(record: CrossvalRecord) -> str:
                 f"{found.parameters:,}",
             )
         )
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def _leakage(record: CrossvalRecord) -> str:
@@ -168,7 +168,7 @@ def _leakage(record: CrossvalRecord) -> str:
         )
     # Older records lack most of it.
     kept = [i for i in range(len(header)) if any(row[i] != "-" for row in rows)]
-    return _markdown([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    return markdown([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def attacked(leakage: LeakageSummary, attack: Attack) -> str:
@@ -202,7 +202,7 @@ def headline_in_brief(record: CrossvalRecord) -> str:
         )
         for name, found in record.experiments.items()
     ]
-    return _markdown(header, rows) + _caption(record, record.first, record.exploratory)
+    return markdown(header, rows) + _caption(record, record.first, record.exploratory)
 
 
 def confound_table(record: ConfoundRecord) -> str:
@@ -222,20 +222,22 @@ def confound_table(record: ConfoundRecord) -> str:
             cells.append(with_interval(part.estimate))
             cells.append(with_interval(part.ours_minus_this) if part.ours_minus_this else "-")
         rows.append(tuple(cells))
-    return _markdown(header, rows) + _caption(record, record.rows[0].unseen)
+    return markdown(header, rows) + _caption(record, record.rows[0].unseen)
 
 
 def protocols_table(record: ProtocolsRecord) -> str:
     """Markdown of the protocols' record."""
     rows = [(row.protocol, with_interval(row.estimate)) for row in record.rows]
-    return _markdown(("protocol", "UAR, % (95 %)"), rows) + _caption(record, record.rows[0])
+    return markdown(("protocol", "UAR, % (95 %)"), rows) + _caption(record, record.rows[0])
 
 
 def _pairs_with_ours(record: CrossvalRecord) -> dict[str, Comparison]:
     return {pair.b: pair for pair in record.comparisons if pair.a == OURS}
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells).lstrip() + " |\n"
 
@@ -294,10 +296,14 @@ def filled(page: Path, records: Path) -> str:
     for mark, (name, table) in PAGES[page].items():
         path = records / f"{name}.json"
         made = table(read_evidence(name, path)) if path.exists() else NOT_RUN
-        block = f"<!-- {mark} -->\n{made}\n<!-- end {mark} -->"
-        before, between, rest = text.partition(f"<!-- {mark} -->")
-        _, end, after = rest.partition(f"<!-- end {mark} -->")
-        assert between, f"{page.name}: {mark} is not marked"
-        assert end, f"{page.name}: {mark} has no end"
-        text = before + block + after
+        text = replaced(text, mark, made, page.name)
     return text
+
+
+def replaced(text: str, mark: str, made: str, page: str) -> str:
+    """The text with `made` between the marks of that name."""
+    before, between, rest = text.partition(f"<!-- {mark} -->")
+    _, end, after = rest.partition(f"<!-- end {mark} -->")
+    assert between, f"{page}: {mark} is not marked"
+    assert end, f"{page}: {mark} has no end"
+    return before + f"<!-- {mark} -->\n{made}\n<!-- end {mark} -->" + after

@@ -20,7 +20,7 @@ def test_every_figure_stands_on_the_card_with_its_interval_and_chance():
     assert "| `probabilities` | 50.0 (mlp) |" in card
     assert "| `z_i` | 90.0 (mlp) | 30.0 | - | - | - | 55.0 (mlp) |" in card
     assert "2 unseen subjects, 16 clips: chance 50.0." in card
-    assert "above the emotion probabilities: +11.2" in card
+    assert "above the emotion probabilities: \\+11.2" in card
     assert "worst quarter: 60.0" in card
     assert "27 + 5 kept for probes" in card
     assert "fold 1 of 3" in card

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from jax_avemo.evaluation import plda
-from jax_avemo.evaluation.verification import cosines, verify
+from jax_avemo.evaluation.person_verification import cosines, verify
 
 
 class TestPlda:

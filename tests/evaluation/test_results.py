@@ -70,5 +70,18 @@ def test_the_terminals_table_has_chance_and_marks():
     assert "SYNTHETIC actors, NOT subject-independent" in drawn
     row = next(line for line in drawn.splitlines() if line.startswith("UAR"))
     assert row.split() == ["UAR", "71.9", "62.5", "to", "81.2", "50.0"]
-    probe = next(line for line in drawn.splitlines() if line.startswith("z_e"))
-    assert probe.split() == ["z_e", "61.2", "50.0", "to", "70.0", "25.0", "-", "-", "-"]
+    read = next(line for line in drawn.splitlines() if line.startswith("z_e"))
+    assert read.split() == [
+        "z_e",
+        "61.2",
+        "(mlp)",
+        "30.0",
+        "-",
+        "32.1",
+        "(plda)",
+        "37.7",
+        "(plda)",
+        "-",
+    ]
+    assert "2 unseen subjects, 16 clips: chance 50.0." in drawn
+    assert "Not measured: known subjects: too few." in drawn

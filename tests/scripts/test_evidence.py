@@ -136,7 +136,8 @@ def test_the_confounds_rows_compare_ours_in_pairs(script, tables, tmp_path):
     assert ours.unseen.ours_minus_this is None
     gap = theirs.unseen.ours_minus_this
     assert gap.difference == pytest.approx(ours.unseen.uar - theirs.unseen.uar)
-    assert theirs.same_people.identity["linear"] == tables.ProbeOverSeeds(0.4, (0.4, 0.4))
+    assert (theirs.unseen.identity.strongest, theirs.unseen.identity.value) == ("mlp", 0.4)
+    assert theirs.same_people.identity is None
     write_record(tmp_path / "confound.json", record)
     assert tables.read_evidence("confound", tmp_path / "confound.json") == record
     drawn = tables.confound_table(record)

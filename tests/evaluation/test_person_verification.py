@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from jax_avemo.evaluation import plda, verification
-from jax_avemo.evaluation.verification import cosines, equal_error_rate, learnt_scores, verify
+from jax_avemo.evaluation import person_verification, plda
+from jax_avemo.evaluation.person_verification import (
+    cosines,
+    equal_error_rate,
+    learnt_scores,
+    verify,
+)
 
 
 class TestEqualErrorRate:
@@ -123,7 +128,7 @@ class TestLearntScores:
             known.append(set(people.tolist()))
             return fit(z, people)
 
-        monkeypatch.setattr(verification.plda, "fit", spy)
+        monkeypatch.setattr(person_verification.plda, "fit", spy)
         scores = learnt_scores(x, person)
         assert len(known) == 6 * 5 // 2
         assert all(len(others) == 4 for others in known)

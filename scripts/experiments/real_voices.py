@@ -1,0 +1,238 @@
+"""Evidence on real voices: RAVDESS speech, audio alone, subject-independent.
+
+python scripts/experiments/real_voices.py --source PATH      run what is missing, write the record
+python scripts/experiments/real_voices.py --docs             fill docs/results.md, draw the curve
+
+A cell is one network: an experiment, a fold, a seed. The same command goes on after a kill; a
+second terminal shares the work. Seeds are finished one after the other, and the record
+configs/results/real_voices.json is written after each. Choices are made on validation subjects.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from evidence_tables import replaced
+from real_voices_tables import RealVoicesRecord, VoicesRow, draw_curve, voices_tables
+
+from jax_avemo import config as settings
+from jax_avemo.command_line import guarded
+from jax_avemo.crossval import crossval_record, runner
+from jax_avemo.crossval.crossval_record import CrossvalRecord, Experiment
+from jax_avemo.crossval.leakage_record import (
+    IDENTITY_FLOOR,
+    IDENTITY_IN_Z_E,
+    Attack,
+    LeakageSummary,
+    difference_of,
+)
+from jax_avemo.evaluation.metrics import worst_quartile
+from jax_avemo.evaluation.results import Facts
+from jax_avemo.evaluation.statistics import paired_difference, share_estimate
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.files import write_atomic
+from jax_avemo.runtime.records import read_record, write_record
+
+ROOT = Path(__file__).parents[2]
+RECORD = ROOT / "configs/results/real_voices.json"
+CURVE = ROOT / "docs/assets/real_voices.svg"
+PAGE = ROOT / "docs/results.md"
+MARK = "real voices"
+CORPUS = ("data.corpus=ravdess", "data.modality=audio", "model.modalities=audio")
+
+
+class Row(NamedTuple):
+    """A row of the table: an experiment, and how many clips of a person are enrolled."""
+
+    name: str
+    config: str
+    """FILE.py or FILE.py:ABLATION, without the size."""
+    overrides: tuple[str, ...] = ()
+    enrolled: int = 0
+    curve: str = ""
+    """Rows of one name are joined in the figure: one method at several strengths."""
+
+
+OURS = "person-centred"
+ROWS = (
+    Row(OURS, "configs/ablations.py:person_centred", curve="ours"),
+    Row("person-centred, 8 enrolled", "configs/ablations.py:person_centred", (), 8, "ours"),
+    Row("same batches, not centred", "configs/ablations.py:same_batches"),
+    Row("fusion alone", "configs/ablations.py:fusion_only"),
+    Row("sampler alone", "configs/ablations.py:decorrelated_fusion"),
+    Row("post-hoc erasure", "configs/ablations.py:no_coupling", ("train.resample=False",)),
+    Row("as described", "configs/ablations.py:as_described"),
+    Row("decoupled", "configs/decoupled.py"),
+)
+"""Rows of one config and overrides share their networks. OURS is compared with every other row."""
+
+
+def experiments_of(
+    rows: Sequence[Row], size: str, overrides: Sequence[str]
+) -> dict[tuple[str, tuple[str, ...]], Any]:
+    """The configs of the rows, one for all rows that share networks; named by their place."""
+    configs: dict[tuple[str, tuple[str, ...]], Any] = {}
+    for row in rows:
+        if (row.config, row.overrides) not in configs:
+            separator = "," if ":" in row.config else ":"
+            spec = f"{row.config}{separator}{size}"
+            config = settings.load_config(spec, [*CORPUS, *row.overrides, *overrides])
+            changed = "-".join(override.replace("=", "-") for override in row.overrides)
+            config.name = f"{config.name}-{changed}" if changed else config.name
+            configs[row.config, row.overrides] = config
+    return configs
+
+
+def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> RealVoicesRecord:
+    """Every cell, seed by seed; the record is written after each seed."""
+    data = [f"data.source={args.source}"] if args.source else []
+    data += [f"data.data_dir={args.data_dir}"] if args.data_dir else []
+    configs = experiments_of(rows, args.size, [*data, *args.override])
+    record = None
+    for seeds in range(1, args.seeds + 1):
+        cells = runner.make_cells(
+            list(configs.values()),
+            folds=args.folds,
+            seeds=seeds,
+            workdir=args.workdir,
+            only_folds=args.only_fold,
+        )
+        runner.run_cells(cells, args.workdir)
+        found = crossval_record.collect(cells, args.command_line)
+        names = {row.name: configs[row.config, row.overrides].name for row in rows}
+        record = record_of(found, rows, names)
+        write_record(args.record, record)
+    assert record is not None
+    return record
+
+
+def record_of(
+    found: CrossvalRecord, rows: Sequence[Row], experiments: dict[str, str]
+) -> RealVoicesRecord:
+    """The rows of a cross-validation's record; `experiments` maps their names to its own."""
+    ours = next(row for row in rows if row.name == OURS)
+    of_ours = _measured(found.experiments[experiments[ours.name]], ours)
+    facts = {field.name: getattr(found, field.name) for field in dataclasses.fields(Facts)}
+    return RealVoicesRecord(
+        **facts,
+        command=found.command,
+        folds=found.folds,
+        folds_run=found.folds_run,
+        seeds=found.seeds,
+        commits=found.commits,
+        clips=found.first.clips,
+        rows=tuple(
+            _row(row, found.experiments[experiments[row.name]], None if row == ours else of_ours)
+            for row in rows
+        ),
+    )
+
+
+class Measured(NamedTuple):
+    """UAR of every person, and the leakage, at a row's number of enrolment clips."""
+
+    uar_by_subject: dict[str, float]
+    leakage: LeakageSummary
+
+
+def _measured(experiment: Experiment, row: Row) -> Measured:
+    if row.enrolled == 0:
+        return Measured(experiment.metrics.fairness.uar_by_subject, experiment.leakage)
+    for one in experiment.enrolment:
+        if one.clips == row.enrolled:
+            return Measured(one.uar_by_subject, one.leakage)
+    raise UserError(f"row '{row.name}': {row.config} has no figures at {row.enrolled} clips")
+
+
+def _row(row: Row, experiment: Experiment, ours: Measured | None) -> VoicesRow:
+    people, leakage = _measured(experiment, row)
+    values = np.array(list(people.values()))
+    estimate = share_estimate(float(values.mean()), values)
+    identity = leakage.of(IDENTITY_IN_Z_E)
+    minus = leaks = None
+    if ours:
+        gaps = np.array([ours.uar_by_subject[name] - people[name] for name in people])
+        minus = paired_difference(float(gaps.mean()), gaps)
+        of_ours = ours.leakage.of(IDENTITY_IN_Z_E)
+        leaks = difference_of(of_ours, identity) if of_ours and identity else None
+    eer = leakage.lowest_eer("z_e")
+    return VoicesRow(
+        name=row.name,
+        config=row.config,
+        overrides=row.overrides,
+        enrolled=row.enrolled,
+        curve=row.curve,
+        parameters=experiment.parameters,
+        training_seconds=experiment.training_seconds,
+        uar=estimate.value,
+        uar_interval=estimate.bounds,
+        uar_by_subject=people,
+        worst_quarter=worst_quartile(list(people.values())),
+        ours_minus_this=minus,
+        identity=identity,
+        floor=leakage.of(IDENTITY_FLOOR),
+        above_floor=leakage.above_floor,
+        ours_identity_minus_this=leaks,
+        # The identity embedding, the untrained network and verification know no enrolment.
+        identity_in_z_i=leakage.of(Attack("unseen", "z_i", "identity")),
+        emotion_in_z_i=leakage.of(Attack("unseen", "z_i", "emotion")),
+        untrained=leakage.of(Attack("unseen", "untrained z_e", "identity")),
+        raw=leakage.of(Attack("unseen", "raw features", "identity")),
+        eer=eer,
+    )
+
+
+def fill_docs(record: RealVoicesRecord) -> None:
+    """The tables between the marks of docs/results.md, and the curve."""
+    write_atomic(PAGE, replaced(PAGE.read_text(), MARK, voices_tables(record), PAGE.name).encode())
+    draw_curve(record, CURVE)
+
+
+def read_voices(path: Path) -> RealVoicesRecord:
+    """Read the record.
+
+    Raises:
+      UserError: it is not there, damaged, or of another version.
+    """
+    remedy = "give: python scripts/experiments/real_voices.py --source PATH"
+    return read_record(RealVoicesRecord, path, RealVoicesRecord.schema_version, remedy)
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command, without the places of the machine that gave it."""
+    parts = ["python scripts/experiments/real_voices.py --source PATH"]
+    parts += [f"--size {args.size} --folds {args.folds} --seeds {args.seeds}"]
+    parts += [f"--only-fold {fold}" for fold in args.only_fold]
+    return " ".join(parts + [f"--override {override}" for override in args.override])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--docs", action="store_true", help="only fill the pages from the record")
+    parser.add_argument("--source", type=Path, help="RAVDESS: folder of Actor_01 ... or zips")
+    parser.add_argument("--data-dir", type=Path, help="prepared clips, instead of --source")
+    parser.add_argument("--size", default="cpu")
+    parser.add_argument("--folds", type=int, default=6)
+    parser.add_argument("--only-fold", type=int, action="append", default=[])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/real_voices"))
+    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument(
+        "--override", action="append", default=[], metavar="a.b=v", help="config field of every run"
+    )
+    args = parser.parse_args(argv)
+    if args.docs:
+        return guarded(lambda: fill_docs(read_voices(args.record)))
+    args.command_line = command_of(args)
+    return guarded(lambda: print(voices_tables(run(args))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

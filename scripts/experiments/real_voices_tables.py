@@ -1,0 +1,181 @@
+"""The tables and the figure of real voices, from configs/results/real_voices.json."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from evidence_figures import GREY, figure_style  # noqa: E402
+from evidence_tables import markdown  # noqa: E402
+
+from jax_avemo.crossval.leakage_record import AttackSummary, EerSummary  # noqa: E402
+from jax_avemo.evaluation.results import Facts, PairedDifference  # noqa: E402
+from jax_avemo.evaluation.statistics import holm  # noqa: E402
+from jax_avemo.evaluation.tables import p_value, percent, with_interval  # noqa: E402
+
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808a94", "#a6761d")
+"""Okabe and Ito's palette, a grey and a brown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoicesRow:
+    """One experiment at one number of enrolment clips."""
+
+    name: str
+    config: str
+    overrides: tuple[str, ...]
+    enrolled: int
+    curve: str
+    parameters: int
+    training_seconds: float | None
+    uar: float
+    uar_interval: tuple[float, float] | None
+    uar_by_subject: dict[str, float]
+    worst_quarter: float
+    ours_minus_this: PairedDifference | None
+    identity: AttackSummary | None
+    """Of unseen people in z_e, as all below."""
+    floor: AttackSummary | None
+    above_floor: PairedDifference | None
+    ours_identity_minus_this: PairedDifference | None
+    identity_in_z_i: AttackSummary | None
+    emotion_in_z_i: AttackSummary | None
+    untrained: AttackSummary | None
+    raw: AttackSummary | None
+    eer: EerSummary | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealVoicesRecord(Facts):
+    """real_voices.json."""
+
+    schema_version: int = 1
+    command: str
+    folds: int
+    folds_run: tuple[int, ...]
+    seeds: tuple[int, ...]
+    commits: tuple[str, ...]
+    clips: int
+    rows: tuple[VoicesRow, ...]
+
+
+def voices_tables(record: RealVoicesRecord) -> str:
+    """Markdown: recognition, leakage, and what stands beside every row of the second."""
+    return _recognition(record.rows) + "\n" + _leakage(record.rows) + _caption(record)
+
+
+def _recognition(rows: Sequence[VoicesRow]) -> str:
+    header = ("", "UAR, % (95 %)", f"{rows[0].name} minus this", "p (Holm)", "worst quarter")
+    adjusted = _adjusted(rows, lambda row: row.ours_minus_this)
+    return markdown(
+        header,
+        [
+            (
+                row.name,
+                f"{percent(row.uar)} ({_interval(row)})",
+                with_interval(row.ours_minus_this) if row.ours_minus_this else "-",
+                adjusted[row.name],
+                percent(row.worst_quarter),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _interval(row: VoicesRow) -> str:
+    if row.uar_interval is None:
+        return "one subject"
+    return " to ".join(percent(end) for end in row.uar_interval)
+
+
+def _leakage(rows: Sequence[VoicesRow]) -> str:
+    header = (
+        "identity of unseen people, %",
+        "strongest attacker on z_e",
+        "floor",
+        "above the floor",
+        f"{rows[0].name} minus this, p (Holm)",
+        "in z_i: identity, emotion",
+        "EER of z_e",
+    )
+    adjusted = _adjusted(rows, lambda row: row.ours_identity_minus_this)
+    cells = []
+    for row in rows:
+        minus = row.ours_identity_minus_this
+        mirror = (row.identity_in_z_i, row.emotion_in_z_i)
+        cells.append(
+            (
+                row.name,
+                _attacked(row.identity),
+                _attacked(row.floor),
+                with_interval(row.above_floor) if row.above_floor else "-",
+                f"{with_interval(minus)}, {adjusted[row.name]}" if minus else "-",
+                ", ".join(map(_attacked, mirror)) if any(mirror) else "-",
+                f"{percent(row.eer.value)} ({row.eer.attacker})" if row.eer else "-",
+            )
+        )
+    return markdown(header, cells)
+
+
+def _adjusted(
+    rows: Sequence[VoicesRow], of_row: Callable[[VoicesRow], PairedDifference | None]
+) -> dict[str, str]:
+    """Row -> its p value, by Holm over the rows that have one; "-" for the others."""
+    found = {row.name: difference for row in rows if (difference := of_row(row))}
+    p_values = holm([difference.p_value for difference in found.values()])
+    return {row.name: "-" for row in rows} | {
+        name: p_value(p) for name, p in zip(found, p_values, strict=True)
+    }
+
+
+def _attacked(found: AttackSummary | None) -> str:
+    return f"{percent(found.value)} ({found.strongest})" if found else "-"
+
+
+def _caption(record: RealVoicesRecord) -> str:
+    first = record.rows[0]
+    references = [
+        f"{name} {_attacked(found)}"
+        for name, found in (("untrained z_e", first.untrained), ("raw features", first.raw))
+        if found
+    ]
+    if first.identity:
+        references.insert(0, f"chance {percent(first.identity.chance)}")
+        if first.identity.shuffled is not None:
+            references.insert(1, f"shuffled labels {percent(first.identity.shuffled)}")
+    some = "" if len(record.folds_run) == record.folds else f" (only {list(record.folds_run)})"
+    return (
+        f"RAVDESS speech, real, audio alone, size `{record.size}`, {record.folds} folds{some}, "
+        f"{len(record.seeds)} seeds, {len(first.uar_by_subject)} subjects, {record.clips} clips; "
+        f"UAR chance {percent(1 / len(record.emotions))}. Identity: {', '.join(references)}. "
+        f"People are the unit. Commit {', '.join(record.commits)}; `{record.command}`."
+    )
+
+
+def draw_curve(record: RealVoicesRecord, path: Path) -> None:
+    """UAR over identity: a bar from the floor to the strongest attacker, the point at its end."""
+    with figure_style("real_voices"):
+        figure, axis = plt.subplots(figsize=(8.6, 4.2))
+        for number, row in enumerate(record.rows):
+            if not row.identity or not row.floor:
+                continue
+            colour = COLOURS[number % len(COLOURS)]
+            uar, at, floor = 100 * row.uar, 100 * row.identity.value, 100 * row.floor.value
+            axis.plot([floor, at], [uar, uar], color=colour, linewidth=1.2, alpha=0.6)
+            axis.plot(floor, uar, "|", color=colour, markersize=9)
+            axis.plot(at, uar, "o", color=colour, markersize=6, label=row.name)
+        for curve in dict.fromkeys(row.curve for row in record.rows if row.curve):
+            joined = [row for row in record.rows if row.curve == curve and row.identity]
+            xs = [100 * row.identity.value for row in joined if row.identity]
+            axis.plot(xs, [100 * row.uar for row in joined], ":", color=GREY, linewidth=1.2)
+        axis.set_xlabel("identity of unseen people, %: floor (|) to strongest attacker (o)")
+        axis.set_ylabel("UAR, % (real voices)")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color=GREY, alpha=0.25)
+        axis.legend(frameon=False, fontsize=9, bbox_to_anchor=(1.02, 1), loc="upper left")
+        figure.tight_layout()
+        figure.savefig(path, transparent=True, metadata={"Date": None})
+        plt.close(figure)

@@ -1,16 +1,21 @@
 """The leakage report: who is attacked, by attackers that learnt on whom."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.data.splits import split_clips
 from jax_avemo.evaluation import evaluator, leakage
 from jax_avemo.evaluation.leakage import People
 from jax_avemo.evaluation.leakage_summary import FLOOR, above_floor, lowest_eer, strongest
 from jax_avemo.evaluation.predictions import read_embeddings
+from jax_avemo.evaluation.results import Leakage
+from jax_avemo.evaluation.trained_network import Trained
+from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime.records import dumps
 from jax_avemo.schema import Labels
 
@@ -137,19 +142,36 @@ def test_verification_learns_on_other_people(report):
     assert lowest_eer({}) is None
 
 
+class OnlyLabels(ClipSource):
+    """Stored clips of which nothing but the labels is there."""
+
+    def __init__(self, labels):
+        self.labels = tuple(labels)
+
+    def __len__(self):
+        return 0
+
+
 def test_no_attacker_sees_a_clip_that_the_system_was_fitted_on(monkeypatch, tmp_path):
     labels = clips([str(n) for n in range(8)])
     split = split_clips(
         labels, protocol="subject_independent", folds=4, fold=0, validation_subjects=2, seed=0
     )
     fitted = {*split.train, *split.validation}
-    trained = SimpleNamespace(
-        split=split, run=tmp_path, variables="trained", config=SimpleNamespace(seed=0)
+    trained = Trained(
+        run=tmp_path,
+        step=0,
+        variables="trained",
+        model=object.__new__(AVEmo),
+        config=ConfigDict({"seed": 0}),
+        split=split,
+        index=LabelIndex(EMOTIONS, split.train_subjects),
+        about={},
     )
-    stored = SimpleNamespace(labels=labels)
+    stored = OnlyLabels(labels)
     computed, attacked = [], {}
 
-    def predict(variables, rows, label=""):
+    def predict(variables, rows, label="", *, change=None):
         computed.extend(rows)
         zeros = np.zeros((len(rows), 3), np.float32)
         return {"z": zeros, "z_e": zeros, "probabilities": zeros + 1 / 3}
@@ -158,11 +180,13 @@ def test_no_attacker_sees_a_clip_that_the_system_was_fitted_on(monkeypatch, tmp_
     monkeypatch.setattr(
         evaluator, "raw_features_of", lambda trained, clips, rows: predict("", rows)["z"]
     )
-    monkeypatch.setattr(
-        evaluator.leakage,
-        "measure",
-        lambda unseen, known, seed: attacked.update(unseen=unseen, known=known),
-    )
+    nothing = Leakage(unseen=None, known=None, verification={})
+
+    def measure(unseen, known, *, seed):
+        attacked.update(unseen=unseen, known=known)
+        return nothing
+
+    monkeypatch.setattr(evaluator.leakage, "measure", measure)
     test_rows = [row for row, label in enumerate(labels) if label.key in split.test]
     evaluator.measure_leakage(trained, stored, predict, test_rows, predict("trained", test_rows))
     assert not {labels[row].key for row in computed} & fitted

@@ -13,11 +13,15 @@ os.environ["XLA_FLAGS"] = " ".join(
 ).strip()
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import support.shape_checks  # noqa: E402, F401
 from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("jax_avemo", "support.shape_checks.typechecker")
+# A busy machine is no failure: hypothesis's 200 ms an example are the wall's.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

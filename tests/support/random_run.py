@@ -43,7 +43,7 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
             return np.zeros(leaf.shape, leaf.dtype)
         if "var" in name or "scale" in name:
             return rng.uniform(0.8, 1.2, leaf.shape).astype(np.float32)
-        return (rng.normal(size=leaf.shape) * 0.2).astype(np.float32)
+        return np.asarray(rng.normal(size=leaf.shape) * 0.2, np.float32)
 
     state = jax.tree_util.tree_map_with_path(filled, like)
     about = {

@@ -1,1 +1,1 @@
-"""Metrics, probes and the evaluation of a run."""
+"""Metrics, attackers, statistics and the evaluation of a run."""

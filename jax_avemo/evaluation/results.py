@@ -1,4 +1,4 @@
-"""Types of results: estimates, metrics, probes, provenance; with one reader and one writer."""
+"""Types of results: estimates, metrics, attacks, provenance; with one reader and one writer."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,7 @@ class ClipCounts:
 
     train: int
     probe: int
-    """Of training subjects, held out for probes."""
+    """Of training subjects, held out for attackers."""
     validation: int
     test: int
 

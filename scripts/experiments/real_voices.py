@@ -186,9 +186,15 @@ def _row(row: Row, experiment: Experiment, ours: Measured | None) -> VoicesRow:
     )
 
 
+def filled(page: str, record: RealVoicesRecord) -> str:
+    """The page with the tables and the curve between its marks."""
+    picture = f"![UAR over identity leakage on real voices](assets/{CURVE.name})"
+    return replaced(page, MARK, f"{voices_tables(record)}\n\n{picture}", PAGE.name)
+
+
 def fill_docs(record: RealVoicesRecord) -> None:
-    """The tables between the marks of docs/results.md, and the curve."""
-    write_atomic(PAGE, replaced(PAGE.read_text(), MARK, voices_tables(record), PAGE.name).encode())
+    """docs/results.md and the curve."""
+    write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
     draw_curve(record, CURVE)
 
 

@@ -125,3 +125,12 @@ def test_a_record_names_no_place(script, monkeypatch):
         "python scripts/experiments/real_voices.py --source PATH --size tiny --folds 6 --seeds 3 "
         "--only-fold 3"
     ]
+
+
+def test_the_page_is_the_record(script, record):
+    page = script.PAGE.read_text()
+    assert "| fusion alone |" in script.filled(page, record)
+    if script.RECORD.exists():
+        assert script.filled(page, script.read_voices(script.RECORD)) == page
+    else:
+        assert "<!-- real voices -->\nNot run yet.\n<!-- end real voices -->" in page

@@ -43,8 +43,7 @@ DECOUPLING: dict[str, dict[str, Any]] = {
         "objective.identity_gradient_scale": 1.0,
     },
     "same_batches": SAME_BATCHES,
-    "person_centred": SAME_BATCHES
-    | {"model.person_centred": True, "objective.person_centred_weight": 0.5},
+    "person_centred": SAME_BATCHES | {"model.person_centred": True},
     "whole_identity": {"objective.identity_gradient_scale": 1.0},
     "fixed_weights": {"objective.loss_balancing": "fixed"},
     "uncertainty": {"objective.loss_balancing": "uncertainty"},

@@ -182,7 +182,7 @@ FIELDS: dict[str, Field] = {
         "scale of identity's and the adversaries' gradients into z", 0, 1
     ),
     "objective.person_centred_weight": _number(
-        "share of the emotion loss on z less the mean of the person's other clips", 0, 1
+        "if person_centred: share of the emotion loss on z less the mean of other clips", 0, 1
     ),
     "objective.gradnorm_alpha": _number("GradNorm's restoring force", 0, 10),
     "objective.loss_balancing_learning_rate": _number("step of the task weights", 0, 1),

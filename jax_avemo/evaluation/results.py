@@ -254,9 +254,7 @@ class PeopleAttacked:
     people: int
     clips: int
     identity_chance: float
-    """1 / people."""
     emotion_chance: float
-    """1 / emotions."""
     identity: dict[str, Attackers]
     """By representation: z, z_e, z_i, "probabilities" (the floor: what the emotion probabilities
     give away no emotion embedding can hide), "untrained z", "untrained z_e", "raw features"."""
@@ -266,16 +264,11 @@ class PeopleAttacked:
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """What the embeddings of one network give away, to attackers that owe it nothing.
-
-    No attacker learns on a clip on which weights, statistics, erasure, heads or temperature were
-    fitted, or by which the step was selected.
-    """
+    """What the embeddings of one network give away: see `evaluation.leakage`."""
 
     unseen: PeopleAttacked | None
     """Test subjects: learnt on half of each one's clips, attacked on the other, and exchanged."""
-    known: PeopleAttacked | None
-    """Training subjects: held-out clips, cross-fitted."""
+    known: PeopleAttacked | None  # training subjects: held-out clips, cross-fitted
     verification: dict[str, dict[str, VerificationResult]]
     """Test subjects, by representation and attacker: cosine, lda, plda."""
     not_measured: tuple[str, ...] = ()
@@ -292,9 +285,9 @@ class Enrolled:
     uar_interval: Bounds | None
     uar_by_subject: dict[str, float]
     minus_none: PairedDifference
-    """UAR minus that without enrolment, paired by person."""
+    """UAR minus that without enrolment."""
     leakage: PeopleAttacked | None
-    """Identity in z_e and in the probabilities; None as in `Leakage.unseen`."""
+    """From z_e and the probabilities; None as in `Leakage.unseen`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Audio-visual emotion recognition in JAX that separates what is felt from who feels it.
+"""Audio-visual emotion recognition in JAX that separates emotion from identity.
 
 >>> from jax_avemo import load
 >>> model = load("runs/decoupled")

@@ -1,4 +1,4 @@
-"""Examination of this machine for `avemo doctor`; `findings` says what each fact means."""
+"""Checks of this machine for `avemo doctor`."""
 
 import importlib
 import importlib.util
@@ -22,7 +22,6 @@ from jax_avemo.findings import (
     device_finding,
     first_line,
     missing_codecs,
-    normalised,
     opencv_wheels,
     requirement_findings,
 )
@@ -70,8 +69,12 @@ def _system() -> list[Finding]:
 
 
 def _packages() -> list[Finding]:
+    from packaging.utils import canonicalize_name
+
     found = ((d.metadata["Name"], d.version) for d in metadata.distributions())
-    installed = {normalised(name): version for name, version in found if name}
+    installed: dict[str, str] = {
+        canonicalize_name(name): version for name, version in found if name
+    }
     try:
         requirements = metadata.requires("jax_avemo") or []
     except metadata.PackageNotFoundError:

@@ -28,7 +28,7 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_json
 from jax_avemo.runtime.memory import keep_freed_memory
 from jax_avemo.runtime.progress import say
-from jax_avemo.runtime.records import from_json, to_json
+from jax_avemo.runtime.records import from_json, to_json, write_record
 from jax_avemo.synthetic.corpus import write_corpus
 from jax_avemo.training import train_loop
 from jax_avemo.training.build import check_choices
@@ -202,7 +202,7 @@ def train_run(config: ConfigDict, run: Path) -> None:
     )
     if multihost.is_first():
         write_json(run / "config.json", settings.to_dict(config))
-        write_json(run / "split.json", split.to_json())
+        write_record(run / "split.json", split)
     tell(
         f"subjects: {len(split.train_subjects)} training, {len(split.validation_subjects)} "
         f"validation, {len(split.test_subjects)} test; clips: {len(split.train)} training, "

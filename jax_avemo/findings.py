@@ -1,6 +1,7 @@
-"""Findings of `avemo doctor`: what a fact about a machine means, and the remedy (pure)."""
+"""Findings of `avemo doctor`: facts about a machine, their meaning and the remedy."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -10,12 +11,6 @@ from jax_avemo import __version__
 Status = Literal["ok", "note", "bad"]
 """`note`: something optional lacks, or is worth knowing; `bad`: something will not work."""
 
-OPENCV_WHEELS = (
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
-)
 DECODERS = {
     "h264": "mp4, mov",
     "hevc": "mp4 of newer phones",
@@ -94,7 +89,7 @@ def opencv_wheels(installed: Mapping[str, str]) -> Finding:
     Args:
       installed: distribution name -> version.
     """
-    wheels = {name: installed[name] for name in OPENCV_WHEELS if name in installed}
+    wheels = {name: installed[name] for name in sorted(installed) if name.startswith("opencv-")}
     names = " ".join(wheels)
     shown = ", ".join(f"{name} {version}" for name, version in wheels.items())
     remedy = f"pip uninstall -y {names} && pip install 'opencv-python-headless>=5'"
@@ -135,6 +130,7 @@ def requirement_findings(
       installed: normalised distribution name -> version.
     """
     from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
 
     lacking: dict[str, list[str]] = {}
     for text in requirements:
@@ -144,7 +140,7 @@ def requirement_findings(
         if requirement.marker and not requirement.marker.evaluate({"extra": group}):
             continue
         lacking.setdefault(group, [])
-        version = installed.get(normalised(requirement.name))
+        version = installed.get(canonicalize_name(requirement.name))
         wanted = f"{requirement.name}{requirement.specifier}"
         if version is None:
             lacking[group].append(f"{wanted} (absent)")
@@ -164,16 +160,9 @@ def requirement_findings(
     return found
 
 
-def normalised(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def device_finding(devices: list[dict[str, str]], accelerator_expected: bool) -> Finding:
     """What JAX computes on."""
-    kinds: dict[str, int] = {}
-    for device in devices:
-        kinds[device["kind"]] = kinds.get(device["kind"], 0) + 1
+    kinds = Counter(device["kind"] for device in devices)
     shown = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
     only_cpu = all(device["platform"] == "cpu" for device in devices)
     if only_cpu and accelerator_expected:

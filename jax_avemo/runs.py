@@ -10,6 +10,7 @@ from jax_avemo.evaluation.results import read_results
 from jax_avemo.evaluation.tables import percent
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import folder_lock, is_locked
+from jax_avemo.runtime.text_tables import aligned
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ def to_text(runs: Iterable[RunSummary]) -> str:
         rows.append(
             (found.run, found.name, found.size, found.corpus, percent(found.uar), found.state)
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(aligned(rows, left=len(rows[0])))
 
 
 def _summarise(run: Path) -> RunSummary:

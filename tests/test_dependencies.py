@@ -31,9 +31,9 @@ TOOLS = {
 """Distributions that nothing imports, and the command that needs them."""
 GUARDED = {
     "jax_avemo/doctor.py": "demo",  # tells which extras are missing
-    "jax_avemo/inference/dataframe.py": "notebook",  # tests/inference
     "jax_avemo/inference/model_folder.py": "hub",  # tests/inference
     "jax_avemo/inference/notebook.py": "report",  # tests/inference
+    "jax_avemo/inference/timeline.py": "notebook",  # tests/inference
     "jax_avemo/inference/onnx_export.py": "onnx",
     "jax_avemo/pretrained/weight_files.py": "bench",  # tests/pretrained
     "jax_avemo/report/figures.py": "report",

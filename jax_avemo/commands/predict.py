@@ -82,11 +82,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _formats(text: str) -> tuple[str, ...]:
     """The type of --formats."""
-    from jax_avemo.inference.prediction_files import FORMATS
+    from jax_avemo.inference.prediction_files import WRITERS
 
-    names = {name.lower(): name for name in FORMATS}
+    names = {name.lower(): name for name in WRITERS}
     asked = list(names) if text == "all" else [part.strip().lower() for part in text.split(",")]
     for part in asked:
         if part not in names:
-            raise argparse.ArgumentTypeError(f"no format {part!r}; there are {', '.join(FORMATS)}")
+            raise argparse.ArgumentTypeError(f"no format {part!r}; there are {', '.join(WRITERS)}")
     return tuple(names[part] for part in asked)

@@ -33,6 +33,7 @@ from jax_avemo.evaluation.statistics import holm
 from jax_avemo.evaluation.tables import interval, p_value, percent, with_interval
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.records import read_record, write_record
+from jax_avemo.runtime.text_tables import aligned
 
 CROSSVAL_SCHEMA_VERSION = 3
 RECORD = "crossval.json"
@@ -274,7 +275,7 @@ def crossval_table(record: CrossvalRecord) -> str:
         "id in z_e, floor: identity of unseen subjects, by the strongest attacker on z_e and on "
         "the emotion probabilities",
         "",
-        *tables.aligned(rows),
+        *aligned(rows),
     ]
     if record.comparisons:
         lines += ["", "UAR of the first minus the second (paired, 95 % interval, p by Holm)"]

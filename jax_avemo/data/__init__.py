@@ -1,1 +1,1 @@
-"""From Recordings to stored Clips, and from Clips to Batches."""
+"""Data: corpora, preparation of clips, splits, augmentation and batches."""

@@ -1,14 +1,15 @@
-"""Clips from media files: one path for training and prediction."""
+"""Clips of media files, the same for training and prediction."""
 
 import dataclasses
+import functools
 import itertools
-import json
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import msgpack
 import numpy as np
 from jaxtyping import UInt8
 
@@ -17,8 +18,6 @@ from jax_avemo.media.decoding.decode import read_media
 from jax_avemo.media.faces.main_face import FACE_FALLBACKS, FaceDetector, FaceTrack, track_and_crop
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, Clip, Labels, Recording
-
-_MAGIC = b"AVCLIP1\n"
 
 
 @dataclass(frozen=True)
@@ -73,30 +72,21 @@ def make_clip(
     The same file and options give the same bytes. `detector` spares loading one for every clip
     (12 ms). Raises MediaError, with the file's path, for what cannot be used.
     """
+    read = functools.partial(
+        read_media,
+        start=recording.start,
+        end=recording.end,
+        frames_per_second=options.frames_per_second,
+        max_seconds=options.max_seconds,
+    )
+    heard: dict[str, Any] = {"need_audio": options.need_audio, "audio_track": options.audio_track}
+    alone = heard if recording.sound is None else {"need_audio": False}
     try:
-        media = read_media(
-            recording.path,
-            start=recording.start,
-            end=recording.end,
-            frames_per_second=options.frames_per_second,
-            max_seconds=options.max_seconds,
-            need_video=options.need_video,
-            need_audio=options.need_audio and recording.sound is None,
-            audio_track=options.audio_track if recording.sound is None else 0,
-        )
+        media = read(recording.path, need_video=options.need_video, **alone)
         audio, duration = media.audio, media.duration
         if recording.sound is not None:
-            heard = read_media(
-                recording.sound,
-                start=recording.start,
-                end=recording.end,
-                frames_per_second=options.frames_per_second,
-                max_seconds=options.max_seconds,
-                need_video=False,
-                need_audio=options.need_audio,
-                audio_track=options.audio_track,
-            )
-            audio, duration = heard.audio, max(duration, heard.duration)
+            other = read(recording.sound, need_video=False, **heard)
+            audio, duration = other.audio, max(duration, other.duration)
         if not recording.has_audio:
             audio = audio[:0]
         if not recording.has_video:
@@ -143,52 +133,40 @@ def decode_jpeg(data: bytes) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def clip_to_bytes(clip: Clip) -> bytes:
-    """A clip as one block that carries a checksum: how it is staged and sent between processes."""
-    header = {
-        "labels": dataclasses.asdict(clip.labels),
-        "frame_bytes": [len(frame) for frame in clip.frames],
-        "frame_size": clip.frame_size,
-        "samples": int(clip.audio.size),
-        "duration": clip.duration,
-    }
-    text = json.dumps(header).encode()
-    body = b"".join(
-        (
-            struct.pack("<I", len(text)),
-            text,
-            np.asarray(clip.frame_times, "<f4").tobytes(),
-            np.asarray(clip.face_found, "u1").tobytes(),
-            np.asarray(clip.audio, "<i2").tobytes(),
-            *clip.frames,
-        )
+    """A clip as one block: how it is staged and sent between processes."""
+    return pack(
+        {
+            **vars(clip),
+            "labels": vars(clip.labels),
+            "frame_times": np.asarray(clip.frame_times, "<f4").tobytes(),
+            "face_found": np.asarray(clip.face_found, "u1").tobytes(),
+            "audio": np.asarray(clip.audio, "<i2").tobytes(),
+        }
     )
-    return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
 
 
 def clip_from_bytes(data: bytes) -> Clip:
     """The clip that `clip_to_bytes` made; ValueError when the block is damaged."""
-    start = len(_MAGIC) + 4
-    body = data[start:]
-    if data[: len(_MAGIC)] != _MAGIC or len(data) < start + 4:
-        raise ValueError("not a clip")
-    if struct.unpack("<I", data[len(_MAGIC) : start])[0] != zlib.crc32(body):
-        raise ValueError("a clip's checksum is wrong")
-    length = struct.unpack("<I", body[:4])[0]
-    header = json.loads(body[4 : 4 + length])
-    count, samples = len(header["frame_bytes"]), header["samples"]
-    position = 4 + length
-
-    def take(size: int) -> bytes:
-        nonlocal position
-        position += size
-        return body[position - size : position]
-
+    stored = unpack(data)
     return Clip(
-        labels=Labels(**header["labels"]),
-        frame_times=np.frombuffer(take(4 * count), "<f4").astype(np.float32),
-        face_found=np.frombuffer(take(count), "u1").astype(bool),
-        audio=np.frombuffer(take(2 * samples), "<i2").astype(np.int16),
-        frames=tuple(take(size) for size in header["frame_bytes"]),
-        frame_size=header["frame_size"],
-        duration=header["duration"],
+        labels=Labels(**stored["labels"]),
+        frames=tuple(stored["frames"]),
+        frame_times=np.frombuffer(stored["frame_times"], "<f4").astype(np.float32),
+        face_found=np.frombuffer(stored["face_found"], "u1").astype(bool),
+        frame_size=stored["frame_size"],
+        audio=np.frombuffer(stored["audio"], "<i2").astype(np.int16),
+        duration=stored["duration"],
     )
+
+
+def pack(value: Any) -> bytes:
+    """Plain values (numbers, text, bytes, lists, dictionaries) as one block with a checksum."""
+    body = msgpack.packb(value)
+    return struct.pack("<I", zlib.crc32(body)) + body
+
+
+def unpack(data: bytes) -> Any:
+    """What `pack` was given, tuples as lists; ValueError when the block is damaged."""
+    if data[:4] != struct.pack("<I", zlib.crc32(data[4:])):
+        raise ValueError("a clip's checksum is wrong")
+    return msgpack.unpackb(data[4:], strict_map_key=False)

@@ -1,11 +1,9 @@
 """Preparation of a corpus: media to clips, in parallel, resumable, with a record of rejects."""
 
 import contextlib
-import csv
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -14,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
 from jax_avemo.data.corpora import Scan, scan_corpus
@@ -32,6 +28,8 @@ from jax_avemo.data.summary import (
     Reject,
     Summary,
     describe,
+    face_found_rate,
+    least_mean_most,
     measure,
     read_summary,
     to_text,
@@ -43,6 +41,7 @@ from jax_avemo.media.sandbox import run_isolated
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_atomic, write_json
 from jax_avemo.runtime.progress import Progress
+from jax_avemo.runtime.text_tables import to_csv
 from jax_avemo.schema import Clip, Labels, Recording
 
 REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"
@@ -82,18 +81,6 @@ def prepare(
         return _Preparation(corpus, source, data_dir, options, scan, sources, fingerprint).run(
             workers or len(os.sched_getaffinity(0))
         )
-
-
-def is_prepared(corpus: str, source: Path, data_dir: Path, options: ClipOptions) -> bool:
-    """Whether `prepare` with these arguments would have nothing to do."""
-    summary = read_summary(Path(data_dir))
-    if summary is None or summary.corpus != corpus or summary.options != options.to_dict():
-        return False
-    if not Path(source).exists():
-        return summary.source == str(Path(source).absolute())
-    scan = _scan(corpus, Path(source), options)
-    sources = [_source_fingerprint(recording) for recording in scan.recordings]
-    return summary.fingerprint == _fingerprint(scan, sources)
 
 
 def _scan(corpus: str, source: Path, options: ClipOptions) -> Scan:
@@ -168,7 +155,7 @@ class _Preparation:
         summary = self._build(figures, same_takes, rejects)
         self._write_rejects(rejects)
         write_atomic(self.data_dir / TEXT_NAME, (to_text(summary) + "\n").encode())
-        write_json(self.data_dir / SUMMARY_NAME, summary.to_dict())
+        write_json(self.data_dir / SUMMARY_NAME, dataclasses.asdict(summary))
         shutil.rmtree(staging)
         return summary
 
@@ -294,7 +281,6 @@ class _Preparation:
         self, labels: list[Labels], figures: list[ClipFigures], rejects: list[Reject]
     ) -> Summary:
         counts = Counter(label.emotion for label in labels)
-        frames = sum(clip.frames for clip in figures)
         seconds = [clip.seconds for clip in figures]
         return Summary(
             corpus=self.corpus,
@@ -310,22 +296,14 @@ class _Preparation:
             disagreements=list(self.scan.disagreements),
             synthetic=self.synthetic,
             statistics=describe(labels, figures),
-            face_found_rate=round(sum(clip.found for clip in figures) / frames, 4)
-            if frames
-            else None,
-            duration_seconds={
-                name: round(float(reduce(seconds)), 3)
-                for name, reduce in (("min", min), ("mean", np.mean), ("max", max), ("total", sum))
-            },
+            face_found_rate=face_found_rate(figures),
+            duration_seconds=least_mean_most(seconds, 3) | {"total": round(sum(seconds), 3)},
             fingerprint=self.fingerprint,
         )
 
     def _write_rejects(self, rejects: list[Reject]) -> None:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["path", "reason"])
-        table.writerows((reject.path, reject.reason) for reject in rejects)
-        write_atomic(self.data_dir / REJECTS_NAME, text.getvalue().encode())
+        rows = [("path", "reason"), *((reject.path, reject.reason) for reject in rejects)]
+        write_atomic(self.data_dir / REJECTS_NAME, to_csv(rows).encode())
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Takes that are in a corpus twice: clips of equal content under two keys."""
+"""Duplicate takes: clips of equal content under two keys."""
 
 import hashlib
 from collections import defaultdict

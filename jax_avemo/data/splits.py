@@ -7,8 +7,8 @@ or the order of files, so that a split is the same on every machine and Python v
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from jax_avemo.data.same_takes import without_copies
 from jax_avemo.runtime.errors import UserError
@@ -60,22 +60,6 @@ class Split:
             )
         _assert_disjoint("sentence", train=self.train_contents, test=self.test_contents)
         _assert_disjoint("sentence", validation=self.validation_contents, test=self.test_contents)
-
-    def to_json(self) -> dict[str, Any]:
-        """A value that `json.dumps` takes and `from_json` reads."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Split":
-        """The split that `to_json` described; checked anew."""
-        fields: dict[str, Any] = {
-            name: tuple(field) if isinstance(field, list) else field
-            for name, field in value.items()
-        }
-        return cls(**fields)
 
 
 class Dealt(NamedTuple):

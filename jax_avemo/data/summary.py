@@ -1,18 +1,18 @@
 """Statistics of a prepared data set, beside those of the corpus's paper."""
 
-import dataclasses
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int16
 
 from jax_avemo.data.corpora.scan import Facts
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.records import from_json
+from jax_avemo.runtime.text_tables import aligned
 from jax_avemo.schema import Clip, Labels
 
 SUMMARY_NAME = "summary.json"
@@ -59,16 +59,12 @@ class Summary:
     """Of the clips: min, mean, max, total."""
     fingerprint: str
     """Of the source: names, sizes, dates and labels."""
-    disagreements: list[str] = dataclasses.field(default_factory=list)
+    disagreements: list[str]
     """Takes whose folder and file name say different things; the folder is believed."""
-    synthetic: bool = False
+    synthetic: bool
     """Whether the demo made the media, whatever corpus they are read as."""
-    statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    statistics: dict[str, Any]
     """See `describe`."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the JSON file and `avemo prepare --json` have it."""
-        return dataclasses.asdict(self)
 
 
 def read_summary(data_dir: Path) -> Summary | None:
@@ -80,10 +76,8 @@ def read_summary(data_dir: Path) -> Summary | None:
     if not path.is_file() or not (data_dir / "clips").is_dir():
         return None
     try:
-        value = json.loads(path.read_text())
-        rejects = [Reject(**reject) for reject in value.pop("rejects")]
-        return Summary(rejects=rejects, **value)
-    except (ValueError, KeyError, TypeError) as error:
+        return from_json(Summary, json.loads(path.read_text()))
+    except (ValueError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error}): delete {data_dir} and prepare again"
         ) from error
@@ -105,22 +99,15 @@ class ClipFigures:
 
 def measure(clip: Clip) -> ClipFigures:
     """The figures of a clip."""
+    audio = clip.audio.astype(np.float64)
+    heard = audio.any()
     return ClipFigures(
         seconds=clip.duration,
         frames=len(clip.frames),
         found=int(np.sum(clip.face_found)),
-        level_db=_level_db(clip.audio),
-        clipped_share=float(np.mean(np.abs(clip.audio.astype(np.int32)) >= _FULL_SCALE))
-        if clip.audio.size
-        else 0.0,
+        level_db=float(10 * np.log10(np.mean((audio / 32768) ** 2))) if heard else None,
+        clipped_share=float(np.mean(np.abs(audio) >= _FULL_SCALE)) if heard else 0.0,
     )
-
-
-def _level_db(audio: Int16[np.ndarray, " N"]) -> float | None:
-    if not audio.any():
-        return None
-    power = np.mean(np.square(audio.astype(np.float64) / 32768))
-    return float(10 * np.log10(power))
 
 
 def describe(labels: Sequence[Labels], figures: Sequence[ClipFigures]) -> dict[str, Any]:
@@ -133,54 +120,57 @@ def describe(labels: Sequence[Labels], figures: Sequence[ClipFigures]) -> dict[s
     `few_faces`: keys of clips with the face found in less than half of the frames.
     """
     pairs = list(zip(labels, figures, strict=True))
-    levels = [clip.level_db for clip in figures if clip.level_db is not None]
-    subjects = sorted({label.subject for label in labels})
-    by_subject = {}
-    for subject in subjects:
-        mine = [(label, clip) for label, clip in pairs if label.subject == subject]
-        counts = Counter(label.emotion for label, _ in mine)
-        by_subject[subject] = {
+    by_emotion: dict[str, list[ClipFigures]] = defaultdict(list)
+    by_subject: dict[str, list[tuple[Labels, ClipFigures]]] = defaultdict(list)
+    for label, clip in pairs:
+        by_emotion[label.emotion].append(clip)
+        by_subject[label.subject].append((label, clip))
+    subjects = {
+        subject: {
             "sex": max(label.sex for label, _ in mine),
             **_averages([clip for _, clip in mine]),
-            "emotions": dict(sorted(counts.items())),
+            "emotions": _counts(label.emotion for label, _ in mine),
         }
+        for subject, mine in sorted(by_subject.items())
+    }
+    levels = [clip.level_db for clip in figures if clip.level_db is not None]
+    soft = [x.key for x, c in pairs if c.level_db is not None and c.level_db < _SOFT_DB]
     return {
-        "by_emotion": {
-            emotion: _averages([clip for label, clip in pairs if label.emotion == emotion])
-            for emotion in sorted({label.emotion for label in labels})
-        },
-        "by_subject": by_subject,
-        "sexes": dict(
-            sorted(Counter(entry["sex"] or "?" for entry in by_subject.values()).items())
-        ),
-        "contents": dict(sorted(Counter(x.statement for x in labels if x.statement).items())),
+        "by_emotion": {name: _averages(clips) for name, clips in sorted(by_emotion.items())},
+        "by_subject": subjects,
+        "sexes": _counts(entry["sex"] or "?" for entry in subjects.values()),
+        "contents": _counts(label.statement for label in labels if label.statement),
         "audio": {
-            "level_db": {
-                name: round(float(reduce(levels)), 1)
-                for name, reduce in (("min", min), ("mean", np.mean), ("max", max))
-            }
-            if levels
-            else None,
+            "level_db": least_mean_most(levels, 1) if levels else None,
             "clipped": [x.key for x, clip in pairs if clip.clipped_share > _CLIPPED_SHARE],
-            "soft": [
-                x.key for x, clip in pairs if clip.level_db is not None and clip.level_db < _SOFT_DB
-            ],
+            "soft": soft,
         },
-        "few_faces": [
-            x.key for x, clip in pairs if clip.frames and clip.found < _FEW_FACES * clip.frames
-        ],
+        "few_faces": [x.key for x, c in pairs if c.frames and c.found < _FEW_FACES * c.frames],
     }
 
 
-def _averages(figures: Sequence[ClipFigures]) -> dict[str, Any]:
+def _counts(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def least_mean_most(values: Sequence[float], digits: int) -> dict[str, float]:
+    """`min`, `mean` and `max` of some numbers, rounded."""
+    found = {"min": min(values), "mean": float(np.mean(values)), "max": max(values)}
+    return {name: round(value, digits) for name, value in found.items()}
+
+
+def face_found_rate(figures: Sequence[ClipFigures]) -> float | None:
+    """Share of the frames in which the face was detected; None without a frame."""
     frames = sum(clip.frames for clip in figures)
+    return round(sum(clip.found for clip in figures) / frames, 4) if frames else None
+
+
+def _averages(figures: Sequence[ClipFigures]) -> dict[str, Any]:
     levels = [clip.level_db for clip in figures if clip.level_db is not None]
     return {
         "clips": len(figures),
         "seconds": round(float(np.mean([clip.seconds for clip in figures])), 3),
-        "face_found_rate": round(sum(clip.found for clip in figures) / frames, 4)
-        if frames
-        else None,
+        "face_found_rate": face_found_rate(figures),
         "level_db": round(float(np.mean(levels)), 1) if levels else None,
     }
 
@@ -202,22 +192,6 @@ def unlike_published(facts: Facts | None, summary: Summary) -> list[str]:
 def to_text(summary: Summary) -> str:
     """The summary as a person reads it: a line for each subject and for all, then what is odd."""
     told = summary.statistics
-    if "audio" not in told:  # prepared by version 0.1
-        return f"{summary.corpus}: {summary.clips} clips of {summary.subjects} subjects"
-    emotions = list(summary.emotions)
-    width = max([len("subject"), *(len(name) for name in told["by_subject"])])
-    columns = [max(len(name), 4) for name in emotions]
-
-    def line(name: str, sex: str, counts: dict[str, int], entry: dict[str, Any]) -> str:
-        cells = [f"{counts.get(e, 0):>{w}}" for e, w in zip(emotions, columns, strict=True)]
-        rate, level = entry["face_found_rate"], entry["level_db"]
-        return (
-            f"{name:{width}} {sex:6} {' '.join(cells)} {entry['clips']:>6} {entry['seconds']:>8.2f}"
-            f" {'-' if rate is None else f'{100 * rate:.1f}':>6}"
-            f" {'-' if level is None else f'{level:.1f}':>7}"
-        )
-
-    shown = list(told["by_subject"].items())[:_SHOWN_SUBJECTS]
     minutes = summary.duration_seconds["total"] / 60
     sexes = ", ".join(
         f"{n} {'of unknown sex' if s == '?' else s}" for s, n in told["sexes"].items()
@@ -226,13 +200,7 @@ def to_text(summary: Summary) -> str:
         f"{summary.corpus}{' (SYNTHETIC)' if summary.synthetic else ''}: {summary.clips} clips of "
         f"{summary.subjects} subjects ({sexes}), {minutes:.1f} minutes, from {summary.source}",
         "",
-        f"{'subject':{width}} {'sex':6} "
-        + " ".join(f"{e:>{w}}" for e, w in zip(emotions, columns, strict=True))
-        + f" {'clips':>6} {'mean s':>8} {'face %':>6} {'dBFS':>7}",
-        *(line(name, entry["sex"], entry["emotions"], entry) for name, entry in shown),
     ]
-    if left := len(told["by_subject"]) - len(shown):
-        lines.append(f"... and {left} more, in {SUMMARY_NAME}")
     level = told["audio"]["level_db"]
     everything = {
         "clips": summary.clips,
@@ -240,7 +208,17 @@ def to_text(summary: Summary) -> str:
         "face_found_rate": summary.face_found_rate,
         "level_db": level and level["mean"],
     }
-    lines += [line("all", "", summary.emotions, everything), ""]
+    shown = list(told["by_subject"].items())[:_SHOWN_SUBJECTS]
+    emotions = list(summary.emotions)
+    head = ["subject", "sex", *emotions, "clips", "mean s", "face %", "dBFS"]
+    rows = [_row(name, entry["sex"], entry["emotions"], emotions, entry) for name, entry in shown]
+    *by_subject, last = aligned(
+        [head, *rows, _row("all", "", summary.emotions, emotions, everything)], left=2
+    )
+    lines += by_subject
+    if left := len(told["by_subject"]) - len(shown):
+        lines.append(f"... and {left} more, in {SUMMARY_NAME}")
+    lines += [last, ""]
     seconds = [summary.duration_seconds[name] for name in ("min", "mean", "max")]
     lines.append("seconds: {:.2f} shortest, {:.2f} mean, {:.2f} longest".format(*seconds))
     if told["contents"]:
@@ -255,3 +233,18 @@ def to_text(summary: Summary) -> str:
     )
     lines += [f"{what}: {len(keys)}, as {keys[0]}" for what, keys in odd if keys]
     return "\n".join([*lines, *(f"note: {note}" for note in summary.notes)])
+
+
+def _row(
+    name: str, sex: str, counts: dict[str, int], emotions: list[str], entry: dict[str, Any]
+) -> list[str]:
+    rate, level = entry["face_found_rate"], entry["level_db"]
+    return [
+        name,
+        sex,
+        *(str(counts.get(emotion, 0)) for emotion in emotions),
+        str(entry["clips"]),
+        f"{entry['seconds']:.2f}",
+        "-" if rate is None else f"{100 * rate:.1f}",
+        "-" if level is None else f"{level:.1f}",
+    ]

@@ -1,17 +1,23 @@
 """Windows of a film of any length, each with a clip for every face and for the audio."""
 
+import heapq
 import json
-import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int16
 
-from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, encode_jpeg
+from jax_avemo.data.clip import (
+    ClipOptions,
+    clip_from_bytes,
+    clip_to_bytes,
+    encode_jpeg,
+    pack,
+    unpack,
+)
 from jax_avemo.media.decoding.container import MediaError, TimedFrame
 from jax_avemo.media.decoding.still import is_still, still_stream
 from jax_avemo.media.decoding.stream import AudioPiece, MediaStream, stream_media
@@ -305,35 +311,32 @@ def film_windows(task: FilmTask) -> Iterator[bytes]:
     }
     yield json.dumps(about).encode()
     maker = WindowMaker(options)
-    frames, sound = iter(stream.frames), iter(stream.audio)
-    has_frames, has_sound = stream.has_video, stream.has_audio
+
+    def frames() -> Iterator[TimedFrame]:
+        yield from stream.frames
+        maker.end_video()
+
     wrong: MediaError | None = None
-    while has_frames or has_sound:
-        try:
-            # The one that lags goes on, so that neither is far ahead of the other.
-            if has_frames and (not has_sound or maker.video_end <= maker.audio_end):
-                frame = next(frames, None)
-                has_frames = frame is not None
-                if frame is not None:
-                    maker.add_frame(frame)
-                else:
-                    maker.end_video()
+    # By time, so that neither is far ahead of the other.
+    streams: list[Iterator[TimedFrame | AudioPiece]] = [frames(), stream.audio]
+    try:
+        for item in heapq.merge(*streams, key=_begin):
+            yield from map(window_to_bytes, maker.due(_begin(item)))
+            if isinstance(item, TimedFrame):
+                maker.add_frame(item)
             else:
-                piece = next(sound, None)
-                has_sound = piece is not None
-                if piece is not None:
-                    maker.add_sound(piece)
-        except MediaError as error:
-            has_frames = has_sound = False
-            wrong = error
-        ends = [maker.video_end] * has_frames + [maker.audio_end] * has_sound
-        if ends:
-            yield from map(window_to_bytes, maker.due(min(ends)))
+                maker.add_sound(item)
+    except MediaError as error:
+        wrong = error
     whole = max(stream.duration if stream.has_video else 0.0, maker.audio_end)
     duration = whole if wrong is None else max(maker.video_end, maker.audio_end)
     yield from map(window_to_bytes, maker.finish(duration))
     if wrong is not None:
         raise wrong
+
+
+def _begin(item: TimedFrame | AudioPiece) -> float:
+    return item.time if isinstance(item, TimedFrame) else item.first / AUDIO_SAMPLE_RATE
 
 
 def _opened(task: FilmTask) -> tuple[MediaStream, bool]:
@@ -357,39 +360,16 @@ def _opened(task: FilmTask) -> tuple[MediaStream, bool]:
 
 def window_to_bytes(window: Window) -> bytes:
     """A window as one block for another process."""
-    clips = [clip_to_bytes(excerpt.clip) for excerpt in window.excerpts]
-    header = {
-        "start": window.start,
-        "end": window.end,
-        "heard": window.heard,
-        "left_out": window.left_out,
-        "shot_start": window.shot_start,
-        "boxes": [[number, rows] for number, rows in window.boxes.items()],
-        "excerpts": [
-            [e.face, e.found, len(c)] for e, c in zip(window.excerpts, clips, strict=True)
-        ],
-    }
-    text = json.dumps(header).encode()
-    return b"".join([struct.pack("<I", len(text)), text, *clips])
+    excerpts = [{**vars(one), "clip": clip_to_bytes(one.clip)} for one in window.excerpts]
+    return pack({**vars(window), "excerpts": excerpts})
 
 
 def window_from_bytes(data: bytes) -> Window:
-    """The window that `window_to_bytes` made; ValueError or KeyError when it is none."""
-    length = struct.unpack("<I", data[:4])[0]
-    header: dict[str, Any] = json.loads(data[4 : 4 + length])
-    position = 4 + length
-    excerpts = []
-    for face, found, size in header["excerpts"]:
-        clip = clip_from_bytes(data[position : position + size])
-        excerpts.append(Excerpt(face, clip, found))
-        position += size
-    boxes = {number: [tuple(row) for row in rows] for number, rows in header["boxes"]}
-    return Window(
-        header["start"],
-        header["end"],
-        tuple(excerpts),
-        header["heard"],
-        boxes,
-        header["left_out"],
-        header["shot_start"],
+    """The window that `window_to_bytes` made; ValueError when the block is damaged."""
+    stored = unpack(data)
+    excerpts = (
+        Excerpt(one["face"], clip_from_bytes(one["clip"]), one["found"])
+        for one in stored["excerpts"]
     )
+    boxes = {number: [tuple(row) for row in rows] for number, rows in stored["boxes"].items()}
+    return Window(**stored | {"excerpts": tuple(excerpts), "boxes": boxes})

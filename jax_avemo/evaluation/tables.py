@@ -1,6 +1,6 @@
 """Results as text: estimates with their intervals, and the tables of the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from jax_avemo.evaluation.leakage_summary import above_floor, lowest_eer, strongest
@@ -15,6 +15,7 @@ from jax_avemo.evaluation.results import (
     Results,
     Scores,
 )
+from jax_avemo.runtime.text_tables import aligned
 
 
 def percent(share: float | None, digits: int = 1, *, signed: bool = False) -> str:
@@ -179,15 +180,3 @@ def cross_corpus_table(results: CrossCorpusResults, run: Path) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in results.left_out.items())
         lines.append(f"left out, unknown to the network: {counts}")
     return "\n".join(lines)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the columns at the same places: the first to the left, others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

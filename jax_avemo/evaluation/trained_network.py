@@ -13,6 +13,7 @@ from jax_avemo.data.splits import Split
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.compilation import keep_compiled_programs
+from jax_avemo.runtime.records import from_json
 from jax_avemo.training import build, checkpoints
 from jax_avemo.training.train_state import describe_state, evaluated_variables
 
@@ -56,5 +57,5 @@ def load_run(run: Path) -> Trained:
     like = describe_state(config, model, about["total_steps"], devices.data_mesh())
     state = checkpoints.restore(manager, step, like)
     manager.close()
-    split = Split.from_json(about["split"])
+    split = from_json(Split, about["split"])
     return Trained(run, step, evaluated_variables(state), model, config, split, index, about)

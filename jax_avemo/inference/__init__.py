@@ -1,1 +1,1 @@
-"""A trained network on one's own films, and as a file for other programs."""
+"""Prediction with a trained network, and its export."""

@@ -24,7 +24,7 @@ from jax_avemo.media.decoding.container import (
 from jax_avemo.media.decoding.still import is_still, still_frames
 from jax_avemo.media.decoding.stream import stream_media
 from jax_avemo.media.sandbox import IsolatedError, IsolatedWorker, Limits
-from jax_avemo.palette import colours_of, rgb_of
+from jax_avemo.palette import colours_of, in_order, rgb_of
 from jax_avemo.runtime.files import atomic_path
 
 _ALL_FRAMES_PER_SECOND = 240.0
@@ -282,8 +282,11 @@ class Painter:
                     cv2.LINE_AA,
                 )
         rows = max(1, int((bottom - top) / (30 * letters)))
-        for row, emotion in enumerate(np.argsort(-now)[:rows]):
-            text = f"{self._prediction.emotions[emotion]} {100 * now[emotion]:.0f} %"
+        names = self._prediction.emotions
+        likeliest = in_order(names[emotion] for emotion in np.argsort(-now)[:rows])
+        for row, name in enumerate(likeliest):
+            emotion = names.index(name)
+            text = f"{name} {100 * now[emotion]:.0f} %"
             x, y = right + 8, top + round((row + 0.8) * 30 * letters)
             side = round(16 * letters)
             # Dark colours are told on a dark lane as a patch, but not as thin letters.

@@ -1,4 +1,4 @@
-"""Predictions as annotation programs read them: ELAN, Praat, Label Studio."""
+"""Predictions as annotation files: ELAN, Praat TextGrid, Label Studio."""
 
 import mimetypes
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Checks of pictures and sound that a caller hands over as arrays."""
+"""Checks of frames and audio given as arrays."""
 
 from typing import Any
 

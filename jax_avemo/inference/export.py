@@ -1,4 +1,4 @@
-"""A trained network as one file for other programs, weights inside: StableHLO or ONNX."""
+"""Export of a trained network to one file with its weights: StableHLO or ONNX."""
 
 import hashlib
 from collections.abc import Callable, Mapping

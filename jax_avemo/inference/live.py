@@ -1,4 +1,4 @@
-"""A camera and a microphone predicted while they run."""
+"""Live prediction of a camera and a microphone."""
 
 from collections.abc import Callable
 from typing import Any

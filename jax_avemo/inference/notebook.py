@@ -41,7 +41,12 @@ def plot(prediction: Prediction) -> Any:
     numbers: list[int | None] = [*(path.number for path in prediction.faces), None]
     shown = [n for n in numbers if any(w.emotion for w in prediction.of_face(n))] or numbers[:1]
     figure, axes = pyplot.subplots(
-        len(shown), 1, figsize=(9, 2.4 * len(shown) + 0.6), sharex=True, squeeze=False
+        len(shown),
+        1,
+        figsize=(9, 2.4 * len(shown) + 1.0),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     colours = dict(zip(prediction.emotions, colours_of(prediction.emotions), strict=True))
     unknown = np.full(len(prediction.emotions), np.nan)
@@ -57,8 +62,8 @@ def plot(prediction: Prediction) -> Any:
         axis.set(ylim=(0, 100), ylabel="%", title=timeline_name(number))
         axis.set_xlim(0, max(prediction.duration, 1e-3))
     axes[-1, 0].set_xlabel("seconds")
-    axes[0, 0].legend(ncols=4, fontsize=9, loc="upper right")
+    lines, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names, ncols=4, fontsize=9, loc="outside lower center")
     title = prediction.source + (f"\n{prediction.warning}" if prediction.warning else "")
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
     return axes[:, 0]

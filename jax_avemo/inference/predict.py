@@ -1,4 +1,4 @@
-"""A trained network that predicts films, from files or from arrays.
+"""Prediction of films, from files or from arrays.
 
 `docs/guides/predict.md` describes what comes out and what is left unknown.
 """

@@ -1,12 +1,11 @@
-"""Files written by `avemo predict`, and the file that cannot be predicted."""
+"""Output files of `avemo predict`."""
 
-import csv
-import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jax_avemo.data.corpora.scan import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from jax_avemo.inference.annotate import write_annotated
@@ -14,10 +13,24 @@ from jax_avemo.inference.predict import Model
 from jax_avemo.inference.timeline import Prediction
 from jax_avemo.media.decoding.still import STILL_SUFFIXES
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.runtime.files import write_atomic, write_json
+from jax_avemo.runtime.files import write_atomic
 from jax_avemo.runtime.progress import Progress
+from jax_avemo.runtime.text_tables import to_csv
 
-FORMATS = ("json", "csv", "vtt", "eaf", "TextGrid", "labelstudio")
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+WRITERS: dict[str, Callable[[Prediction, str | None], str]] = {
+    "json": lambda prediction, media: _indented(prediction.to_dict()),
+    "csv": lambda prediction, media: prediction.to_csv(),
+    "vtt": lambda prediction, media: prediction.to_webvtt(),
+    "eaf": lambda prediction, media: prediction.to_elan(media),
+    "TextGrid": lambda prediction, media: prediction.to_textgrid(),
+    "labelstudio": lambda prediction, media: _indented(prediction.to_label_studio()),
+}
+"""Format -> its text of a prediction, where the film's path as seen from the file is known."""
 DEFAULT_FORMATS = ("json", "csv", "vtt")
 ALL_PREDICTIONS = "predictions.csv"
 """The windows of every file of a call."""
@@ -118,36 +131,17 @@ def predict_files(
             yield FileResult(source, prediction, tuple(written), said)
     finally:
         if rows:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([header, *rows])
-            write_atomic(out / ALL_PREDICTIONS, text.getvalue().encode())
+            write_atomic(out / ALL_PREDICTIONS, to_csv([header, *rows]).encode())
 
 
 def _write(prediction: Prediction, source: Source, out: Path, formats: Sequence[str]) -> list[Path]:
     written = []
     for form in formats:
-        path = out / f"{source.name}.{form}"
-        if form == "json":
-            write_json(path, prediction.to_dict())
-        elif form == "labelstudio":
-            path = path.with_name(path.name + ".json")
-            write_json(path, prediction.to_label_studio())
-        else:
-            media = os.path.relpath(source.path, path.parent)
-            write_atomic(path, _as_text(prediction, form, media).encode())
+        path = out / f"{source.name}.{form}{'.json' if form == 'labelstudio' else ''}"
+        media = os.path.relpath(source.path, path.parent)
+        write_atomic(path, WRITERS[form](prediction, media).encode())
         written.append(path)
     return written
-
-
-def _as_text(prediction: Prediction, form: str, media: str) -> str:
-    match form:
-        case "csv":
-            return prediction.to_csv()
-        case "vtt":
-            return prediction.to_webvtt()
-        case "eaf":
-            return prediction.to_elan(media)
-    return prediction.to_textgrid()
 
 
 def as_json_line(prediction: Prediction) -> str:

@@ -1,4 +1,4 @@
-"""Films in a row each: the leading emotion of every timeline, and the table of many films."""
+"""Summary of predictions: the leading emotion of each timeline, and a table of films."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -1,14 +1,15 @@
 """Predictions of a film: windows, faces and notes, as JSON, CSV and WebVTT."""
 
-import csv
-import io
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.text_tables import to_csv
 
 PREDICTION_SCHEMA_VERSION = 1
 SYNTHETIC_WARNING = "trained on synthetic actors: not for real people"
@@ -131,7 +132,6 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written to JSON; docs/guides/predict.md has the schema."""
-        facts = self.model
         return {
             "schema_version": PREDICTION_SCHEMA_VERSION,
             "warning": self.warning or None,
@@ -141,18 +141,7 @@ class Prediction:
             "modalities": list(self.modalities),
             "complete": self.complete,
             "notes": list(self.notes),
-            "model": {
-                "name": facts.name,
-                "size": facts.size,
-                "run": facts.run,
-                "step": facts.step,
-                "version": facts.version,
-                "corpus": facts.corpus,
-                "synthetic": facts.synthetic,
-                "calibrated": facts.calibrated,
-                "modalities": list(facts.modalities),
-                "window_seconds": facts.window_seconds,
-            },
+            "model": asdict(self.model) | {"modalities": list(self.model.modalities)},
             "emotions": list(self.emotions),
             "shots": [[round(start, 3), round(end, 3)] for start, end in self.shots],
             "windows": [self._window(window) for window in self.windows],
@@ -214,11 +203,7 @@ class Prediction:
 
     def to_csv(self) -> str:
         """`csv_header` and `csv_rows` as text."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.csv_header())
-        writer.writerows(self.csv_rows())
-        return text.getvalue()
+        return to_csv([self.csv_header(), *self.csv_rows()])
 
     def to_elan(self, media: str | None = None) -> str:
         """An ELAN document; see `inference.annotation_files.to_elan`."""
@@ -239,10 +224,20 @@ class Prediction:
         return to_label_studio(self, media)
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame, one row a window; needs the extra `notebook`."""
-        from jax_avemo.inference.dataframe import to_dataframe
+        """A pandas DataFrame, one row a window, columns as in the CSV.
 
-        return to_dataframe(self)
+        Raises:
+          UserError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError(
+                "to_dataframe needs pandas: pip install 'jax_avemo[notebook]'"
+            ) from error
+        # Empty cells of the CSV are missing values here.
+        rows = [[None if cell == "" else cell for cell in row] for row in self.csv_rows()]
+        return pandas.DataFrame(rows, columns=self.csv_header())
 
     def plot(self) -> Any:
         """Probabilities over time, one matplotlib axes a timeline; needs the extra `report`."""

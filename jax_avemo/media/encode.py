@@ -1,4 +1,4 @@
-"""Encoding of video and audio: H.264 and AAC in mp4, whole or not at all."""
+"""Encoding of video and audio: H.264 and AAC in mp4."""
 
 from fractions import Fraction
 from pathlib import Path

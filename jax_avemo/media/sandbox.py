@@ -1,4 +1,4 @@
-"""Processes under limits for work on untrusted media, which may hang, crash or eat memory.
+"""Processes under limits of time and memory for work on untrusted media.
 
 `run_isolated` does many tasks in several processes; an `IsolatedWorker` is one process that answers
 task after task. What comes back are plain bytes, never a pickle: a decoder that a file has taken

@@ -1,1 +1,1 @@
-"""A run or a cross-validation as one page for a reader."""
+"""Reports: a run or a cross-validation as one HTML page."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped
 
 from jax_avemo.evaluation.leakage_summary import strongest
 from jax_avemo.evaluation.results import Attackers, Estimate, PeopleAttacked, TestCalibration
@@ -28,7 +28,6 @@ WIDTH = 4.4
 """Inches; on a phone of 390 px a point is then more than a pixel."""
 TEXT = 10
 """Points."""
-Image = UInt8[np.ndarray, "H W 3"]
 
 
 class Panel(NamedTuple):
@@ -207,6 +206,7 @@ def _series(
 
 def _mark_chosen(axis: Any, step: int) -> None:
     axis.axvline(step, color=INK, lw=1.2, ls="--", label=f"chosen step {step}")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("step")
 
 

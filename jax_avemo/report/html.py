@@ -4,60 +4,13 @@ The page forbids itself every request (Content-Security-Policy), has no script, 
 reader's light or dark setting.
 """
 
+import importlib.resources
 from collections.abc import Sequence
 from html import escape
 
 from jax_avemo.report.figures import Panel, as_svg
 
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1c1d20; --soft: #5d616b;
-  --line: #d9dade; --tint: #f1f2f4; --warn: #fff2cc; --mark: #4477aa; }
-@media (prefers-color-scheme: dark) { :root { --paper: #16181c; --ink: #e8e9ec; --soft: #a2a7b3;
-  --line: #383b43; --tint: #20232a; --warn: #4a3b0c; --mark: #8cb8e8; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .6rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; border-top: 1px solid var(--line);
-  padding-top: 1rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
-p, li { max-width: 44rem; }
-.soft, figcaption { color: var(--soft); font-size: .88rem; }
-.warn { background: var(--warn); padding: .5rem .8rem; border-radius: .4rem; font-weight: 600; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .3rem; }
-caption span { display: block; position: sticky; left: 0; width: fit-content;
-  max-width: min(44rem, calc(100vw - 3rem)); }
-th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line);
-  white-space: nowrap; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
-pre { background: var(--tint); padding: .7rem; border-radius: .4rem; overflow-x: auto;
-  font-size: .85rem; }
-figure { margin: .8rem 0; }
-.panels { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem; align-items: flex-start; }
-.panels svg { flex: 1 1 23rem; min-width: 0; }
-.headline { font-size: 1.9rem; font-weight: 700; line-height: 1.2; margin: .4rem 0; }
-.headline small { font-size: 1rem; font-weight: 400; color: var(--soft); }
-nav a { margin-right: .9rem; white-space: nowrap; }
-a { color: var(--mark); }
-summary { cursor: pointer; color: var(--mark); }
-svg { height: auto; display: block; }
-@media (max-width: 36rem) { body { padding: .7rem; } h1 { font-size: 1.3rem; }
-  th, td { white-space: normal; padding-right: .5rem; }
-  td:first-child { white-space: nowrap; }
-  .stacked td:first-child { white-space: normal; overflow-wrap: anywhere; }
-  .stacked thead { display: none; }
-  .stacked, .stacked tbody, .stacked tr, .stacked caption { display: block; }
-  .stacked tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
-  .stacked td, .stacked td.text { display: flex; justify-content: space-between; gap: 1rem;
-    border: 0; padding: .1rem 0; text-align: right; min-width: 0; }
-  .stacked td:first-child { font-weight: 600; }
-  .stacked td:not(:first-child)::before { content: attr(data-label); color: var(--soft);
-    text-align: left; } }
-@media print { body { max-width: none; } details { display: block; } }
-"""
+_STYLE = importlib.resources.files(__package__).joinpath("style.css").read_text()
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -75,14 +28,17 @@ def text(words: object, kind: str = "p", css: str = "") -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
     """A table; numbers to the right, long words broken. On a phone wide ones stand row by row."""
 
+    def is_text(value: object) -> bool:
+        return len(str(value)) > 28 or ", " in str(value)
+
     def cell(value: object, place: int) -> str:
         words = str(value)
-        css = ' class="text"' if place and (len(words) > 28 or ", " in words) else ""
+        css = ' class="text"' if place and is_text(value) else ""
         label = f' data-label="{escape(header[place])}"' if stacked and place else ""
         return f"<td{css}{label}>{escape(words)}</td>"
 
-    stacked = len(header) > 4
-
+    texts = any(is_text(value) for row in rows for value in row[1:])
+    stacked = len(header) > (3 if texts else 4)
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
         "<tr>" + "".join(cell(value, place) for place, value in enumerate(row)) + "</tr>"

@@ -89,14 +89,16 @@ def _first_screen(results: Results) -> str:
     """UAR against chance, the confusion matrix, and every subject."""
     test = results.test
     uar = test.estimates["UAR"]
-    who = f"{test.clips} clips of {len(test.uar_by_subject)} subjects"
+    people = len(test.uar_by_subject)
+    who = f"{test.clips} clips of {people} subject{'s' * (people > 1)}"
+    between = interval(uar) + " (95 %, over subjects)" * (uar.low is not None)
     if results.subject_independent:
         who += " that took no part in training or selection"
     return (
         marks(results)
         + html.headline(
             f"UAR {percent(uar.value)} %",
-            f"{interval(uar)} (95 %, over subjects); chance {percent(test.chance)} %",
+            f"{between}; chance {percent(test.chance)} %",
         )
         + html.text(f"{who}; size {results.size}, corpus {results.corpus}.")
         + html.figure(
@@ -228,8 +230,8 @@ def _attention(looked: Sequence[Looked]) -> str:
         drawn += html.figure(
             [attention_figures.face_attention(clip) for clip in with_maps],
             "Coordinate attention over the middle frame in the last block of every stage of the "
-            "face network, mean over channels; bright = let through. The two most confident right "
-            "and the two most confident wrong clips.",
+            "face network, mean over channels, each map in its own range; bright = let through. "
+            "The two most confident right and the two most confident wrong clips.",
         )
     timed = [clip for clip in looked if clip.weights is not None]
     if timed:

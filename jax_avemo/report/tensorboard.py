@@ -1,4 +1,4 @@
-"""The log of a run as TensorBoard events."""
+"""TensorBoard events of a training log."""
 
 import shutil
 from pathlib import Path

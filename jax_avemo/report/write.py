@@ -1,8 +1,6 @@
 """Report files of a run or of a cross-validation."""
 
-import csv
 import importlib.util
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from jax_avemo.evaluation.results import (
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_atomic
 from jax_avemo.runtime.progress import Progress, say
+from jax_avemo.runtime.text_tables import to_csv
 
 REPORT_NAME = "report.html"
 
@@ -122,9 +121,7 @@ def write_beside(folder: Path, results: Results, log: Sequence[Mapping[str, Any]
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    written = io.StringIO()
-    csv.writer(written).writerows(rows)
-    write_atomic(path, written.getvalue().encode())
+    write_atomic(path, to_csv(rows).encode())
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

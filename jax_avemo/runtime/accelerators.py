@@ -1,4 +1,4 @@
-"""Presence and failures of accelerators, told without importing JAX."""
+"""Detection and failures of accelerators, without importing JAX."""
 
 import importlib.util
 import os

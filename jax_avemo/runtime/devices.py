@@ -1,4 +1,4 @@
-"""The device mesh, and how batches and states are laid over it."""
+"""The device mesh, and the sharding of batches and states."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Freed memory that stays with a process that computes on a CPU."""
+"""Memory allocation of a process that computes on a CPU."""
 
 import ctypes
 

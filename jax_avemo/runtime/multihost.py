@@ -1,4 +1,4 @@
-"""Several processes as one run: values from the first, a common stop, an end for all."""
+"""Runs of several processes: shared values, a common stop and a common end."""
 
 import contextlib
 import itertools

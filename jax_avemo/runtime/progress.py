@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Any
 
 _LINE_INTERVAL_SECONDS = 15.0
@@ -69,12 +68,7 @@ class Progress:
         """Stop showing a field."""
         self._fields.pop(field, None)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *problem: object) -> None:
         if self._bar is not None:
             self._bar.stop()
         else:

@@ -1,4 +1,4 @@
-"""The synthetic corpus on disk: file names, seeds, processes, completeness."""
+"""The synthetic corpus on disk."""
 
 import functools
 import importlib.util
@@ -104,7 +104,7 @@ def _write(out_dir: Path, request: _Request, plan: list[PlannedTake], workers: i
     truth = {
         path.relative_to(out_dir).as_posix(): {
             "actor": planned.actor,
-            **_take_of(planned, seed, confound).to_json(),
+            **asdict(_take_of(planned, seed, confound)),
         }
         for planned, path in targets
     }
@@ -119,12 +119,6 @@ def _write(out_dir: Path, request: _Request, plan: list[PlannedTake], workers: i
         },
     )
     (out_dir / _UNFINISHED).unlink(missing_ok=True)
-
-
-def is_whole(out_dir: Path, *, actors: int, takes: int, seed: int, confound: float = 0.0) -> bool:
-    """Whether `out_dir` holds exactly the finished corpus that these arguments make."""
-    request = _Request(GENERATOR_VERSION, actors, takes, seed, confound)
-    return _read_request(Path(out_dir) / _MANIFEST) == request
 
 
 def clip_name(planned: PlannedTake, seed: int, confound: float) -> str:

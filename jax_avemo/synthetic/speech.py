@@ -73,22 +73,6 @@ def _load_library() -> tuple[ctypes.CDLL, bytes]:
             "the demo corpus needs espeak-ng; run: pip install 'jax_avemo[demo]'"
         ) from error
     library = ctypes.cdll.LoadLibrary(str(espeakng_loader.get_library_path()))
-    library.espeak_Initialize.argtypes = [
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_int,
-    ]
-    library.espeak_Synth.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_uint,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.c_uint,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-    ]
     return library, str(espeakng_loader.get_data_path()).encode()
 
 
@@ -140,7 +124,7 @@ def say(text: str, *, voice: str, words_per_minute: int) -> Speech:
         encoded = text.encode()
         library.espeak_Synth(
             encoded,
-            len(encoded) + 1,
+            ctypes.c_size_t(len(encoded) + 1),
             0,
             _POSITION_CHARACTER,
             0,

@@ -1,7 +1,6 @@
 """Parameters of one take: intensity, prosody, expression, camera, light and noise."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -70,10 +69,6 @@ class Take:
     def strong(self) -> bool:
         """Whether the file name says strong intensity (neutral has none, as in RAVDESS)."""
         return self.emotion != "neutral" and self.intensity > _STRONG
-
-    def to_json(self) -> dict[str, Any]:
-        """All parameters as JSON values."""
-        return asdict(self)
 
 
 def draw_take(style: Style, emotion: str, statement: int, rng: np.random.Generator) -> Take:

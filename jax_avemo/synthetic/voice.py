@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from jax_avemo.runtime.errors import UserError
-from jax_avemo.synthetic.speech import Phoneme, say
+from jax_avemo.synthetic.speech import Speech, say
 
 _FRAME_PERIOD_MS = 5.0
 _WORDS_PER_MINUTE = 150
@@ -25,18 +24,7 @@ class Voice:
     vocal_tract: float
 
 
-@dataclass(frozen=True)
-class SpokenSentence:
-    """Mono samples in [-1, 1], their rate, and the phonemes with their times."""
-
-    samples: Float[np.ndarray, "N"]
-    sample_rate: int
-    phonemes: tuple[Phoneme, ...]
-
-
-def speak(
-    text: str, voice: Voice, prosody: dict[str, float], rng: np.random.Generator
-) -> SpokenSentence:
+def speak(text: str, voice: Voice, prosody: dict[str, float], rng: np.random.Generator) -> Speech:
     """Speak `text` by `voice` with the `prosody` of style.NEUTRAL_PROSODY's names.
 
     espeak-ng speaks at the tempo; WORLD (Morise et al., 2016) takes it apart into pitch, spectral
@@ -90,7 +78,7 @@ def speak(
         _FRAME_PERIOD_MS,
     )
     samples *= _LEVEL * prosody["energy"] / (np.sqrt(np.mean(samples**2)) + 1e-9)
-    return SpokenSentence(np.tanh(samples).astype(np.float32), rate, plain.phonemes)
+    return Speech(np.tanh(samples).astype(np.float32), rate, plain.phonemes)
 
 
 def _stretch(envelope: np.ndarray, factor: float) -> np.ndarray:

@@ -25,6 +25,7 @@ from jax_avemo.runtime import multihost
 from jax_avemo.runtime.devices import check_batch_size, data_mesh, place_batch
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import Progress
+from jax_avemo.runtime.records import to_json
 from jax_avemo.schema import Labels
 from jax_avemo.training import build, checkpoints, initialisation
 from jax_avemo.training.metric_writer import MetricsLog
@@ -219,7 +220,7 @@ def checkpoint_facts(
     return {
         "version": __version__,
         "config": settings.to_dict(config),
-        "split": split.to_json(),
+        "split": to_json(split),
         "emotions": list(index.emotions),
         "subjects": list(index.subjects),
         "clips": clips.fingerprint,

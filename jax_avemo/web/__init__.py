@@ -1,1 +1,1 @@
-"""A page in the browser that shows what a network makes of a film or of the webcam."""
+"""Web page with predictions of a film or of the webcam."""

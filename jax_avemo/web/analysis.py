@@ -1,9 +1,8 @@
-"""Predictions of a film or of a webcam as the page shows them; no HTTP here."""
+"""Predictions of a film or of a webcam as the page shows them."""
 
-import json
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from jax_avemo.data.windows import WindowOptions, window_from_bytes
 from jax_avemo.evaluation.model_card import SYNTHETIC_WARNING
 from jax_avemo.inference.collect import Collected
 from jax_avemo.inference.predict import load
+from jax_avemo.inference.prediction_files import WRITERS
 from jax_avemo.inference.timeline import FacePath, Prediction, WindowPrediction
 from jax_avemo.media.decoding.container import MediaError
 from jax_avemo.media.sandbox import IsolatedWorker, Limits
@@ -66,7 +66,7 @@ class RunAnalyst:
             "model": f"{model}. jax_avemo {facts.version}",
             "colours": list(colours_of(self.emotions)),
             "order": [self.emotions.index(name) for name in in_order(self.emotions)],
-            "warning": SYNTHETIC_WARNING if facts.synthetic else self._of_films.warning,
+            "warning": SYNTHETIC_WARNING if facts.synthetic else "",
             "live": {
                 "seconds": facts.window_seconds,
                 "frames_per_second": min(rate, _MOST_LIVE_FRAMES_PER_SECOND),
@@ -76,7 +76,7 @@ class RunAnalyst:
             },
         }
 
-    def film(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
+    def film(self, path: Path, name: str) -> Generator[dict[str, Any], None, None]:
         """Events of one film: how far, and at last the timelines. See `web.app.Analyst`."""
         events: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue()
         left = threading.Event()
@@ -160,11 +160,7 @@ def page_event(prediction: Prediction) -> dict[str, Any]:
         "tracks": tracks(prediction.windows, prediction.faces),
         "result": prediction.to_dict(),
         "files": {
-            "csv": prediction.to_csv(),
-            "vtt": prediction.to_webvtt(),
-            "eaf": prediction.to_elan(),
-            "TextGrid": prediction.to_textgrid(),
-            "labelstudio": json.dumps(prediction.to_label_studio(), ensure_ascii=False, indent=2),
+            form: write(prediction, None) for form, write in WRITERS.items() if form != "json"
         },
     }
 

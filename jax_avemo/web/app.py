@@ -1,10 +1,11 @@
 """The HTTP interface: routes, limits, refusals."""
 
+import io
 import ipaddress
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
@@ -29,6 +30,8 @@ _STATUSES = {
     422: "the message is damaged",
     429: "the server is busy",
 }
+_LIVE_SECONDS = 10.0
+"""Within which a live request must be there."""
 _STATIC = Path(__file__).parent / "static"
 _HEADERS = {
     # The page needs nothing from elsewhere, and nothing elsewhere may have it.
@@ -73,7 +76,7 @@ class Analyst(Protocol):
     def about(self) -> dict[str, Any]:
         """What the page must know of the network: `model`, `warning`, `live`."""
 
-    def film(self, path: Path, name: str) -> Iterator[dict[str, Any]]:
+    def film(self, path: Path, name: str) -> Generator[dict[str, Any], None, None]:
         """Events of the analysis of one film: `progress`, `duration`, `tracks`, at last `done`.
 
         `name` is what the sender calls it.
@@ -90,7 +93,8 @@ class _Gate:
     """Counts who is in; all on one event loop."""
 
     def __init__(self, running: int, waiting: int) -> None:
-        self._turn = anyio.Semaphore(running)
+        self.turn = anyio.Semaphore(running)
+        """Held while at work."""
         self._places = running + waiting
 
     def enter(self) -> bool:
@@ -102,11 +106,6 @@ class _Gate:
 
     def leave(self) -> None:
         self._places += 1
-
-    @property
-    def turn(self) -> anyio.Semaphore:
-        """Held while at work."""
-        return self._turn
 
 
 class _Refused(Exception):
@@ -186,9 +185,11 @@ def _add_interface(app: FastAPI, analyst: Analyst, limits: ServerLimits) -> None
         if not moments.enter():
             return _error(429, "the server is busy with other webcams; try again later")
         try:
-            body = await _read_small(request, limits)
+            body = io.BytesIO()
+            await _receive(request, body, limits.live_bytes, _LIVE_SECONDS)
             async with moments.turn:
-                return JSONResponse(await anyio.to_thread.run_sync(analyst.moment, body))
+                told = await anyio.to_thread.run_sync(analyst.moment, body.getvalue())
+                return JSONResponse(told)
         except _Refused as error:
             return _error(error.status, str(error))
         except UserError as error:
@@ -294,7 +295,10 @@ class _Analysis(_Events):
         try:
             # Without a name on the disk: it is gone with this process, however that ends.
             with tempfile.TemporaryFile() as file:
-                await _receive(self._request, file, self._limits)
+                limits = self._limits
+                await _receive(self._request, file, limits.upload_bytes, limits.upload_seconds)
+                if file.tell() == 0:
+                    raise _Refused(400, "the file is empty")
                 async with anyio.create_task_group() as group:
                     group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
                     async with self._gate.turn:
@@ -321,7 +325,7 @@ class _Analysis(_Events):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_close, events)
+                await anyio.to_thread.run_sync(events.close)
 
 
 def _next_event(events: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
@@ -331,44 +335,27 @@ def _next_event(events: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
         return {"error": str(error)}
 
 
-def _close(events: Any) -> None:
-    events.close()
-
-
 async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
 
 
-async def _receive(request: Request, file: IO[bytes], limits: ServerLimits) -> None:
+async def _receive(request: Request, file: IO[bytes], most_bytes: int, most_seconds: float) -> None:
     """Write the body of `request` to `file`, within the limits on bytes and time."""
-    _check_declared(request, limits.upload_bytes)
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > most_bytes:
+        raise _Refused(413, _too_large(most_bytes))
     received = 0
-    with anyio.move_on_after(limits.upload_seconds) as scope:
+    with anyio.move_on_after(most_seconds) as scope:
         async for chunk in request.stream():
             received += len(chunk)
-            if received > limits.upload_bytes:
-                raise _Refused(413, _too_large(limits.upload_bytes))
+            if received > most_bytes:
+                raise _Refused(413, _too_large(most_bytes))
             await anyio.to_thread.run_sync(file.write, chunk)
         await anyio.to_thread.run_sync(file.flush)
     if scope.cancelled_caught:
-        raise _Refused(408, f"the upload took more than {limits.upload_seconds:g} s")
-    if received == 0:
-        raise _Refused(400, "the file is empty")
-
-
-async def _read_small(request: Request, limits: ServerLimits) -> bytes:
-    _check_declared(request, limits.live_bytes)
-    body = bytearray()
-    with anyio.move_on_after(10.0) as scope:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limits.live_bytes:
-                raise _Refused(413, _too_large(limits.live_bytes))
-    if scope.cancelled_caught:
-        raise _Refused(408, "the request took more than 10 s")
-    return bytes(body)
+        raise _Refused(408, f"the upload took more than {most_seconds:g} s")
 
 
 async def _drain(request: Request, limits: ServerLimits) -> None:
@@ -379,12 +366,6 @@ async def _drain(request: Request, limits: ServerLimits) -> None:
             left -= len(chunk)
             if left < 0:
                 return
-
-
-def _check_declared(request: Request, most: int) -> None:
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > most:
-        raise _Refused(413, _too_large(most))
 
 
 def _too_large(most: int) -> str:

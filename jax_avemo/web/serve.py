@@ -1,4 +1,4 @@
-"""Start and stop of the server: the network loaded, the port taken, the address told."""
+"""Start and stop of the web server."""
 
 import contextlib
 import ipaddress
@@ -12,7 +12,6 @@ from jax_avemo.runtime.progress import say
 from jax_avemo.web.analysis import RunAnalyst
 from jax_avemo.web.app import ServerLimits, make_app
 
-DEFAULT_PORT = 8765
 _GRACE_SECONDS = 3
 
 

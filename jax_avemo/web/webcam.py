@@ -1,4 +1,4 @@
-"""The message of a webcam, and the window made of it; JAX is not needed here.
+"""Webcam messages and their windows, without JAX.
 
 `live_window` runs in a process of its own, where a damaged picture can do no harm.
 """

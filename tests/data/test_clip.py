@@ -121,7 +121,7 @@ def test_blocks_give_the_clip_back(clip):
 def test_a_damaged_block_is_noticed(clip):
     data = clip_to_bytes(clip)
     for bad in (b"", data[:5], data[:-1], data[:100] + b"?" + data[101:], b"x" + data[1:]):
-        with pytest.raises(ValueError, match=r"not a clip|checksum"):
+        with pytest.raises(ValueError, match="checksum"):
             clip_from_bytes(bad)
 
 

@@ -17,7 +17,7 @@ from support.media_files import face_takes, tone, write_media
 from jax_avemo.data import prepare as module
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, make_clip
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
-from jax_avemo.data.prepare import is_prepared, prepare
+from jax_avemo.data.prepare import prepare
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip
 
@@ -128,7 +128,6 @@ def test_stored_clips_are_what_prediction_would_see(prepared, source):
 
 def test_a_second_run_has_nothing_to_do(prepared, source, tasks_done):
     before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*")}
-    assert is_prepared("demo", source, prepared, OPTIONS)
     summary = prepare("demo", source, prepared, OPTIONS)
     assert (summary.clips, tasks_done) == (4, [])
     assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*")} == before
@@ -147,7 +146,6 @@ def test_only_what_is_new_is_made(prepared, source, tmp_path, take, tasks_done):
     shutil.copytree(source, more)
     added = "Actor_02/01-01-07-01-01-01-02.mp4"
     shutil.copy(take, more / added)
-    assert not is_prepared("demo", more, folder, OPTIONS)
     summary = prepare("demo", more, folder, OPTIONS, workers=1)
     assert (summary.clips, summary.emotions["disgust"], summary.rejected) == (5, 1, 2)
     assert set(tasks_done) == {added, TEXT, BLANK}
@@ -174,7 +172,6 @@ def test_clips_outlive_their_source(prepared, source, tmp_path):
     text = (folder / "summary.json").read_text()
     (folder / "summary.json").write_text(text.replace(str(source), str(gone)))
     shutil.rmtree(gone)
-    assert is_prepared("demo", gone, folder, OPTIONS)
     assert prepare("demo", gone, folder, OPTIONS).clips == 4
     with pytest.raises(UserError, match="elsewhere does not exist"):
         prepare("demo", tmp_path / "elsewhere", folder, OPTIONS)
@@ -190,7 +187,6 @@ def test_clips_outlive_their_source(prepared, source, tmp_path):
 )
 def test_another_kind_of_clips_needs_another_folder(prepared, source, corpus, change, named):
     options = dataclasses.replace(OPTIONS, **change)
-    assert not is_prepared(corpus, source, prepared, options)
     with pytest.raises(UserError) as caught:
         prepare(corpus, source, prepared, options)
     assert str(caught.value) == (
@@ -210,7 +206,7 @@ def test_nothing_usable_is_an_error_with_reasons(tmp_path, source):
     assert "no face found in any of 3 frames" in message
     assert str(tmp_path / "data/rejects.csv") in message
     assert len((tmp_path / "data/rejects.csv").read_text().splitlines()) == 3
-    assert not is_prepared("demo", folder, tmp_path / "data", OPTIONS)
+    assert not (tmp_path / "data/summary.json").exists()
 
 
 def test_unknown_corpus_and_damaged_summary(tmp_path, source, prepared):
@@ -280,7 +276,6 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, take, tasks_done):
         shutil.copy(take, source / name)
     killed_while_preparing(source, folder)
     assert not (folder / "summary.json").exists()
-    assert not is_prepared("demo", source, folder, OPTIONS)
     summary = prepare("demo", source, folder, OPTIONS, workers=1)
     assert summary.clips == 8
     assert 0 < len(tasks_done) <= 6
@@ -331,7 +326,6 @@ def test_killed_while_the_new_clips_take_their_place(
     with pytest.raises(KeyboardInterrupt):
         prepare("demo", more, folder, OPTIONS, workers=1)
     monkeypatch.setattr(Path, "rename", original)
-    assert not is_prepared("demo", more, folder, OPTIONS)
     tasks_done.clear()
     assert prepare("demo", more, folder, OPTIONS, workers=1).clips == 5
     assert tasks_done == []

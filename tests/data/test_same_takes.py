@@ -9,7 +9,7 @@ from support.media_files import face_takes, tone, write_media
 
 from jax_avemo.data.clip import ClipOptions
 from jax_avemo.data.clips.clips_dataset_builder import read_clips
-from jax_avemo.data.prepare import is_prepared, prepare
+from jax_avemo.data.prepare import prepare
 from jax_avemo.data.splits import split_clips
 from jax_avemo.schema import Labels
 
@@ -33,7 +33,7 @@ def test_a_film_twice_of_one_person_is_noted(tmp_path):
         "kept, in no two splits"
     ]
     assert read_clips(tmp_path / "clips").same_takes == (("joy/anna/1.mp4", "joy/anna/2.mp4"),)
-    assert is_prepared("folder", source, tmp_path / "clips", OPTIONS)
+    assert prepare("folder", source, tmp_path / "clips", OPTIONS, workers=1) == summary
 
 
 def test_a_film_of_two_people_is_refused_and_the_rest_goes_on(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jax_avemo.data.splits import PROTOCOLS, Split, group_contents, hold_out_probes, split_clips
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.records import dumps, from_json
 from jax_avemo.schema import RAVDESS_EMOTIONS, Labels
 
 
@@ -345,7 +346,7 @@ class TestSplit:
     @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
     def test_survives_json(self, protocol):
         chosen = split(RAVDESS, protocol=protocol)
-        assert Split.from_json(json.loads(json.dumps(chosen.to_json()))) == chosen
+        assert from_json(Split, json.loads(dumps(chosen))) == chosen
 
     def test_refuses_a_subject_in_training_and_test(self):
         chosen = split(RAVDESS)

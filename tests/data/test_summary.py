@@ -62,6 +62,8 @@ def summary_of(clips: list[Clip], **changes) -> Summary:
             "total": sum(seconds),
         },
         "fingerprint": "",
+        "disagreements": [],
+        "synthetic": False,
         "statistics": describe(labels, [measure(one) for one in clips]),
     }
     return Summary(**values | changes)
@@ -164,15 +166,13 @@ def test_durations_are_compared_where_all_subjects_are_there():
     assert unlike_published(None, summary_of(long)) == []
 
 
-def test_a_summary_of_version_0_1_is_read(tmp_path):
+def test_a_summary_is_read_as_it_was_written_and_a_damaged_one_is_named(tmp_path):
     (tmp_path / "clips").mkdir()
-    value = dataclasses.asdict(summary_of([clip()]))
-    for name in ("disagreements", "synthetic", "statistics"):
-        del value[name]
+    summary = summary_of([clip()], rejects=[Reject("x.mp4", "is empty (0 bytes)")])
+    value = dataclasses.asdict(summary)
     (tmp_path / "summary.json").write_text(json.dumps(value))
-    summary = read_summary(tmp_path)
-    assert summary is not None
-    assert to_text(summary) == "folder: 1 clips of 1 subjects"
-    (tmp_path / "summary.json").write_text("{")
-    with pytest.raises(UserError, match=r"summary.json is damaged"):
-        read_summary(tmp_path)
+    assert read_summary(tmp_path) == summary
+    for damage in ("{", "[]", json.dumps(value | {"clips": "many"})):
+        (tmp_path / "summary.json").write_text(damage)
+        with pytest.raises(UserError, match="is damaged"):
+            read_summary(tmp_path)

@@ -13,7 +13,7 @@ from support.predictions import window
 
 from jax_avemo import cli
 from jax_avemo.inference.predict import Model, load
-from jax_avemo.inference.prediction_files import FORMATS, find_sources, predict_files
+from jax_avemo.inference.prediction_files import WRITERS, find_sources, predict_files
 from jax_avemo.inference.summary import TABLE_HEADER, column_widths, summarise, table_line
 from jax_avemo.runtime.errors import UserError
 
@@ -62,7 +62,7 @@ def written(model, folder, tmp_path_factory):
             hop_seconds=1.0,
             max_faces=2,
             annotate=False,
-            formats=FORMATS,
+            formats=tuple(WRITERS),
         )
     )
     return out, results

@@ -2,6 +2,7 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +61,11 @@ def test_new_takes_are_balanced_and_nobody_has_seen_them(script):
 
     for confound in (0.0, 0.3, 0.9):
         trained = {
-            json.dumps(_take_of(planned, seed, confound).to_json(), sort_keys=True)
+            json.dumps(asdict(_take_of(planned, seed, confound)), sort_keys=True)
             for planned in plan_corpus(actors, 2, seed, confound)
         }
         fresh = {
-            json.dumps(_take_of(planned, seed, script.NEW_TAKES).to_json(), sort_keys=True)
+            json.dumps(asdict(_take_of(planned, seed, script.NEW_TAKES)), sort_keys=True)
             for planned in plan_corpus(actors, 1, seed, script.NEW_TAKES)
         }
         assert len(fresh) == 16 * actors

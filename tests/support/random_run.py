@@ -9,6 +9,7 @@ from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.data.splits import split_clips
 from jax_avemo.runtime import devices
+from jax_avemo.runtime.records import to_json
 from jax_avemo.schema import RAVDESS_EMOTIONS, Labels
 from jax_avemo.training import build, checkpoints
 from jax_avemo.training.train_state import describe_state
@@ -49,7 +50,7 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
     about = {
         "version": "0",
         "config": settings.to_dict(config),
-        "split": split.to_json(),
+        "split": to_json(split),
         "emotions": list(index.emotions),
         "subjects": list(index.subjects),
         "clips": "none",

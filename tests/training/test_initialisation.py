@@ -12,6 +12,7 @@ from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.data.splits import Split
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.training import build, checkpoints, initialisation
 from jax_avemo.training.optimizer import build_optimizer, layer_rate
 from jax_avemo.training.train_state import describe_state, example_batch
@@ -167,7 +168,7 @@ def run(started, tmp_path_factory):
     manager = checkpoints.open_checkpoints(folder)
     about = {
         "config": settings.to_dict(config),
-        "split": SPLIT.to_json(),
+        "split": to_json(SPLIT),
         "emotions": list(INDEX.emotions),
         "subjects": list(INDEX.subjects),
         "total_steps": 10,
@@ -209,8 +210,9 @@ def test_heads_of_other_emotions_stay_fresh(run, started):
 
 def test_people_a_run_learned_from_are_not_to_be_measured_on(run, started):
     """Another fold of the same corpus; the same fold, and other people, are allowed."""
-    swapped = Split.from_json(
-        SPLIT.to_json() | {"train_subjects": ["s3", "s4", "s5"], "test_subjects": ["s1"],
+    swapped = from_json(
+        Split,
+        to_json(SPLIT) | {"train_subjects": ["s3", "s4", "s5"], "test_subjects": ["s1"],
                            "validation_subjects": ["s2"]}
     )  # fmt: skip
     with pytest.raises(UserError, match=r"2 subjects that are measured on now \(s1, s2\)"):

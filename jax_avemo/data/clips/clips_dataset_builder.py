@@ -157,12 +157,12 @@ class ClipSource(Sequence[Clip]):
                 raise ValueError(f"{_INDEX_NAME} is not as it was written")
             if unknown := {label.emotion for label in self.labels} - {*self.emotions, ""}:
                 raise ValueError(f"{_INDEX_NAME} has emotions it does not list: {sorted(unknown)}")
-            self.corpus: str = index.get("corpus", "")
-            """The reader's name; "" in data sets of version 0.1."""
-            self.synthetic: bool = index.get("synthetic", False)
+            self.corpus: str = index["corpus"]
+            """The reader's name."""
+            self.synthetic: bool = index["synthetic"]
             """Whether the demo made the media, whatever corpus they were read as."""
             self.same_takes: tuple[tuple[str, ...], ...] = tuple(
-                tuple(keys) for keys in index.get("same_takes", ())
+                tuple(keys) for keys in index["same_takes"]
             )
             """Keys whose clips have the same content, group by group: never in two splits."""
             builder = tfds.builder_from_directory(str(self.folder / str(Builder.VERSION)))

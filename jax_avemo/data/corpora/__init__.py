@@ -1,4 +1,4 @@
-"""Corpora that can be read: name -> reader of a source (a folder, or a zip)."""
+"""Readers of corpora, by name."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Takes of CREMA-D, and who its actors are.
+"""Reader of CREMA-D.
 
 Cao et al. 2014: 91 actors say twelve sentences in six emotions, 7,442 takes.
 """
@@ -11,15 +11,14 @@ from pathlib import Path
 
 from jax_avemo.data.corpora.names import take_labels
 from jax_avemo.data.corpora.scan import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
     Facts,
     Found,
     Scan,
     find_files,
-    nothing_found,
-    one_of_each,
-    skipped_notes,
+    is_audio,
+    is_video,
+    make_scan,
+    with_notes,
 )
 from jax_avemo.media.decoding.archives import read_small
 from jax_avemo.runtime.errors import UserError
@@ -61,10 +60,9 @@ def scan_crema_d(source: Path) -> Scan:
     heard: list[tuple[str, Recording]] = []
     faulty = set()
     for key, path in found.files:
-        is_video = path.suffix.lower() in VIDEO_SUFFIXES
-        match = _NAME.fullmatch(path.stem.upper())
-        if not is_video and path.suffix.lower() not in AUDIO_SUFFIXES:
+        if not is_video(path) and not is_audio(path):
             continue
+        match = _NAME.fullmatch(path.stem.upper())
         if match is None:
             skipped["files whose names are not CREMA-D's"] += 1
             continue
@@ -80,20 +78,13 @@ def scan_crema_d(source: Path) -> Scan:
             statement=sentence,
             intensity=_INTENSITIES.get(intensity, ""),
         )
-        (seen if is_video else heard).append((take, Recording(labels, path, has_video=is_video)))
-    recordings, repeated = one_of_each(seen + heard)
-    if not recordings:
-        raise nothing_found(source, found, skipped, _LAYOUT)
+        recording = Recording(labels, path, has_video=is_video(path))
+        (seen if recording.has_video else heard).append((take, recording))
     if faulty:
         notes.append(f"left out, known to be faulty: {', '.join(sorted(faulty))}")
-    return Scan(
-        tuple(recordings),
-        tuple(_EMOTIONS.values()),
-        (*notes, *skipped_notes(found, skipped), *repeated),
-        refused=found.refused,
-        synthetic=found.synthetic,
-        facts=_FACTS,
-    )
+    emotions = tuple(_EMOTIONS.values())
+    scan = make_scan(source, found, seen + heard, emotions, _LAYOUT, skipped=skipped, facts=_FACTS)
+    return with_notes(scan, notes)
 
 
 def _read_sexes(found: Found) -> tuple[dict[str, str], list[str]]:

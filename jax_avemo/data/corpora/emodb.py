@@ -1,4 +1,4 @@
-"""Takes of EMO-DB, the Berlin database of emotional speech, and what their names say.
+"""Reader of EMO-DB, the Berlin database of emotional speech.
 
 Burkhardt, Paeschke, Rolfes, Sendlmeier & Weiss 2005: ten actors say ten German sentences in seven
 emotions; the 535 takes that listeners recognised are published. Audio alone.
@@ -9,15 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from jax_avemo.data.corpora.names import take_labels
-from jax_avemo.data.corpora.scan import (
-    AUDIO_SUFFIXES,
-    Facts,
-    Scan,
-    find_files,
-    nothing_found,
-    one_of_each,
-    skipped_notes,
-)
+from jax_avemo.data.corpora.scan import Facts, Scan, find_files, is_audio, make_scan
 from jax_avemo.schema import Recording
 
 # The letters are those of the German words: Wut, Langeweile, Ekel, Angst, Freude, Trauer.
@@ -50,7 +42,7 @@ def scan_emodb(source: Path) -> Scan:
     skipped: Counter[str] = Counter()
     takes = []
     for key, path in found.files:
-        if path.suffix.lower() not in AUDIO_SUFFIXES:
+        if not is_audio(path):
             continue
         match = _NAME.fullmatch(path.stem)
         if match is None or match[1] not in _SEXES:
@@ -66,14 +58,5 @@ def scan_emodb(source: Path) -> Scan:
             take=version.lower(),
         )
         takes.append((path.stem.lower(), Recording(labels, path, has_video=False)))
-    recordings, repeated = one_of_each(takes)
-    if not recordings:
-        raise nothing_found(source, found, skipped, _LAYOUT)
-    return Scan(
-        tuple(recordings),
-        tuple(_EMOTIONS.values()),
-        (*skipped_notes(found, skipped), *repeated),
-        refused=found.refused,
-        synthetic=found.synthetic,
-        facts=_FACTS,
-    )
+    emotions = tuple(_EMOTIONS.values())
+    return make_scan(source, found, takes, emotions, _LAYOUT, skipped=skipped, facts=_FACTS)

@@ -1,21 +1,22 @@
-"""Takes of eNTERFACE'05: its folders say so, its file names are checked.
+"""Reader of eNTERFACE'05: labels from folders, checked against file names.
 
 Martin, Kotsia, Macq & Pitas 2006: 44 subjects say five sentences in each of six emotions.
 """
 
+import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
 
 from jax_avemo.data.corpora.names import take_labels
 from jax_avemo.data.corpora.scan import (
-    VIDEO_SUFFIXES,
     Facts,
     Scan,
     find_files,
-    nothing_found,
+    is_video,
+    make_scan,
     one_of_each,
-    skipped_notes,
+    with_notes,
 )
 from jax_avemo.schema import Recording
 
@@ -57,7 +58,7 @@ def scan_enterface05(source: Path) -> Scan:
     said: dict[str, list[str]] = {}
     oddly_spelled = []
     for key, path in found.files:
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
+        if not is_video(path):
             skipped["files that are no video (Thumbs.db and the like)"] += 1
             continue
         match = _FOLDERS.fullmatch(key)
@@ -81,27 +82,16 @@ def scan_enterface05(source: Path) -> Scan:
             takes.append(((subject, emotion, sentence), Recording(labels, path)))
         else:
             sessions.append(((subject, emotion, path.stem.lower()), Recording(labels, path)))
-    if not takes:
-        if sessions:
-            skipped["long sessions"] = len(sessions)
-        raise nothing_found(source, found, skipped, _LAYOUT)
-    recordings, repeated = one_of_each(takes)
-    long_sessions, repeated_sessions = one_of_each(sessions)
-    kept = [recording.labels.key for recording in (*recordings, *long_sessions)]
+    if sessions and not takes:
+        skipped["long sessions"] = len(sessions)
+    scan = make_scan(source, found, takes, _EMOTIONS, _LAYOUT, skipped=skipped, facts=_FACTS)
+    long_sessions, notes = one_of_each(sessions)
+    kept = [recording.labels.key for recording in (*scan.recordings, *long_sessions)]
     disagreements = tuple(f"{key}: {'; '.join(said[key])}" for key in sorted(kept) if said[key])
-    notes = skipped_notes(found, skipped) + repeated + repeated_sessions
     if odd := sorted(set(oddly_spelled) & set(kept)):
         notes.append(f"{len(odd)} file names are spelled otherwise than s1_an_1, as {odd[0]}")
-    return Scan(
-        tuple(recordings),
-        _EMOTIONS,
-        tuple(notes),
-        long_sessions=tuple(long_sessions),
-        disagreements=disagreements,
-        refused=found.refused,
-        synthetic=found.synthetic,
-        facts=_FACTS,
-    )
+    scan = dataclasses.replace(scan, long_sessions=long_sessions, disagreements=disagreements)
+    return with_notes(scan, notes)
 
 
 def _differences(

@@ -1,4 +1,4 @@
-"""Takes of a table: a CSV file with a line for each."""
+"""Reader of a manifest: a CSV file with a line for each take."""
 
 import math
 import os

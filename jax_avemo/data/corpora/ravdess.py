@@ -1,22 +1,23 @@
-"""Takes of RAVDESS, and what their names say.
+"""Reader of RAVDESS: labels from file names.
 
 Livingstone & Russo 2018 (Zenodo 1188976): 24 actors speak 60 takes and sing 44 (18 does not sing).
 """
 
+import dataclasses
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from jax_avemo.data.corpora.names import take_labels
 from jax_avemo.data.corpora.scan import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
     Facts,
     Scan,
     find_files,
-    nothing_found,
-    one_of_each,
-    skipped_notes,
+    is_audio,
+    is_video,
+    make_scan,
+    with_notes,
 )
 from jax_avemo.schema import RAVDESS_EMOTIONS, Recording
 
@@ -50,10 +51,9 @@ def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -
     skipped: Counter[str] = Counter()
     takes: list[tuple[tuple[str, str], Recording]] = []
     for key, path in found.files:
-        suffix = path.suffix.lower()
         match = _NAME.fullmatch(path.name)
         if match is None:
-            if suffix in VIDEO_SUFFIXES:
+            if is_video(path):
                 skipped["videos whose names are not RAVDESS's"] += 1
             continue
         modality, take, sung, emotion, intensity, statement, repetition, actor = match.groups()
@@ -65,9 +65,7 @@ def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -
             or not 1 <= int(emotion) <= len(emotions)
         ):
             skipped["files whose modality, channel or emotion is none of RAVDESS's"] += 1
-        elif suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES or (
-            modality != _AUDIO_ONLY and suffix in AUDIO_SUFFIXES
-        ):
+        elif not is_video(path) and (modality != _AUDIO_ONLY or not is_audio(path)):
             skipped[f"files of modality {modality} of another type"] += 1
         else:
             labels = take_labels(
@@ -80,21 +78,13 @@ def scan_ravdess(source: Path, *, channel: str = "speech", whole: bool = True) -
                 take=repetition,
             )
             takes.append(((take, modality), Recording(labels, path)))
-    if not takes:
-        raise nothing_found(source, found, skipped, _LAYOUT)
-    files, repeated = one_of_each(takes)
-    recordings, joined = _join(files)
-    return Scan(
-        recordings,
-        emotions,
-        (*skipped_notes(found, skipped), *repeated, *joined),
-        refused=found.refused,
-        synthetic=found.synthetic,
-        facts=_FACTS[channel] if whole else None,
-    )
+    facts = _FACTS[channel] if whole else None
+    files = make_scan(source, found, takes, emotions, _LAYOUT, skipped=skipped, facts=facts)
+    recordings, joined = _join(files.recordings)
+    return with_notes(dataclasses.replace(files, recordings=recordings), joined)
 
 
-def _join(files: list[Recording]) -> tuple[tuple[Recording, ...], list[str]]:
+def _join(files: Sequence[Recording]) -> tuple[tuple[Recording, ...], list[str]]:
     """One recording a take, made of the files of its modalities."""
     modalities: dict[str, dict[str, Recording]] = defaultdict(dict)
     for file in files:

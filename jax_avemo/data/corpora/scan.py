@@ -1,4 +1,4 @@
-"""Input and result of a corpus reader: the files of a source, and its takes."""
+"""Input and output of a corpus reader: the files of a source, and its takes."""
 
 import dataclasses
 import json
@@ -173,9 +173,53 @@ def _is_mark(path: Path) -> bool:
         return False
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file is a film by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_audio(path: Path) -> bool:
+    """Whether a file is audio alone by its suffix."""
+    return path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def make_scan(
+    source: Path,
+    found: Found,
+    takes: Iterable[tuple[Hashable, Recording]],
+    emotions: tuple[str, ...],
+    layout: str,
+    *,
+    skipped: Mapping[str, int],
+    facts: Facts | None = None,
+) -> Scan:
+    """The result of a reader: the first recording of each take.
+
+    `skipped` counts the other files by what they are ("files of song"). UserError when there is no
+    take: what was there instead, and the `layout` of the corpus.
+    """
+    recordings, repeated = one_of_each(takes)
+    if not recordings:
+        seen = [f"{count} {what}" for what, count in skipped.items()]
+        if found.refused:
+            key, reason = found.refused[0]
+            seen.append(f"{len(found.refused)} refused, as {key}: {reason}")
+        instead = f" ({'; '.join(seen)})" if seen else ""
+        raise UserError(f"no take in {source}{instead}: {layout}")
+    left_out = [f"skipped {count} {what}" for what, count in sorted(skipped.items())]
+    return Scan(
+        recordings,
+        emotions,
+        (*found.notes, *left_out, *repeated),
+        refused=found.refused,
+        synthetic=found.synthetic,
+        facts=facts,
+    )
+
+
 def one_of_each(
     takes: Iterable[tuple[Hashable, Recording]],
-) -> tuple[list[Recording], list[str]]:
+) -> tuple[tuple[Recording, ...], list[str]]:
     """The first recording of every take, sorted by key, and a note of those that repeat one."""
     first: dict[Hashable, Recording] = {}
     repeated = []
@@ -186,8 +230,7 @@ def one_of_each(
     notes = []
     if repeated:
         notes.append(f"skipped {len(repeated)} files that repeat a take, as {repeated[0]}")
-    ordered = sorted(first.values(), key=lambda recording: recording.labels.key)
-    return ordered, notes
+    return tuple(sorted(first.values(), key=lambda recording: recording.labels.key)), notes
 
 
 def order_emotions(recordings: Iterable[Recording]) -> tuple[str, ...]:
@@ -195,23 +238,6 @@ def order_emotions(recordings: Iterable[Recording]) -> tuple[str, ...]:
     names = {recording.labels.emotion for recording in recordings}
     ordered = tuple(name for name in RAVDESS_EMOTIONS if name in names)
     return ordered if len(ordered) == len(names) else tuple(sorted(names))
-
-
-def skipped_notes(found: Found, skipped: Mapping[str, int]) -> list[str]:
-    """What `find_files` notes, and "skipped 3 files of song" for each kind that was left out."""
-    return [*found.notes] + [f"skipped {count} {what}" for what, count in sorted(skipped.items())]
-
-
-def nothing_found(
-    source: Path, found: Found | None, skipped: Mapping[str, int], layout: str
-) -> UserError:
-    """The error of a source without takes: what was there instead, and how the corpus lies."""
-    seen = [f"{count} {what}" for what, count in skipped.items()]
-    if found is not None and found.refused:
-        key, reason = found.refused[0]
-        seen.append(f"{len(found.refused)} refused, as {key}: {reason}")
-    instead = f" ({'; '.join(seen)})" if seen else ""
-    return UserError(f"no take in {source}{instead}: {layout}")
 
 
 def compare(scan: Scan) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows of a CSV table as spreadsheets write it, each bad one alone."""
+"""Rows of CSV tables as spreadsheets write them; a bad row costs itself alone."""
 
 import codecs
 import contextlib

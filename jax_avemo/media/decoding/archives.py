@@ -1,18 +1,22 @@
-"""Files inside zips: found and unpacked under limits, and never to a name of their own.
+"""Files inside zips, listed and unpacked under limits.
 
 A path may lead into an archive: `corpus.zip/Actor_01/x.mp4`. `list_archive` tells which entries may
 be used, `unpack` writes one of them to a place that the caller chose, so that an entry's name
 (`../../x`, `/etc/x`) decides nothing about where bytes go.
 """
 
+import contextlib
 import functools
 import re
+import shutil
 import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from jax_avemo.runtime.errors import UserError
 
@@ -84,26 +88,10 @@ def unpack(path: Path, target: Path) -> None:
 
     Raises ArchiveError when it is refused, damaged, or larger than it says.
     """
-    found = locate(path)
-    if found is None:
-        raise ArchiveError("no such file", path)
-    archive, name = found
-    listing = list_archive(archive)
-    info = listing.entries.get(name)
-    if info is None:
-        raise ArchiveError(dict(listing.refused).get(name, "no such file"), path)
     try:
-        with (
-            zipfile.ZipFile(archive) as opened,
-            opened.open(info) as source,
-            target.open("wb") as sink,
-        ):
+        with _opened_entry(path) as source, target.open("wb") as sink:
             # A stream that is longer than its entry says ends there, with a wrong checksum.
-            while block := source.read(1 << 20):
-                sink.write(block)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        target.unlink(missing_ok=True)
-        raise ArchiveError("is damaged inside its archive", path) from error
+            shutil.copyfileobj(source, sink)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -114,22 +102,28 @@ def read_small(path: Path, limit: int = 1 << 20) -> bytes:
 
     Raises ArchiveError when it is larger or cannot be read.
     """
-    found = locate(path)
-    if found is None:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    else:
-        info = list_archive(found[0]).entries.get(found[1])
-        if info is None:
-            raise ArchiveError("no such file", path)
-        try:
-            with zipfile.ZipFile(found[0]) as opened, opened.open(info) as source:
-                data = source.read(limit + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
-            raise ArchiveError("is damaged inside its archive", path) from error
+    with path.open("rb") if locate(path) is None else _opened_entry(path) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise ArchiveError(f"is larger than {limit} bytes", path)
     return data
+
+
+@contextlib.contextmanager
+def _opened_entry(path: Path) -> Iterator[IO[bytes]]:
+    found = locate(path)
+    if found is None:
+        raise ArchiveError("no such file", path)
+    archive, name = found
+    listing = list_archive(archive)
+    info = listing.entries.get(name)
+    if info is None:
+        raise ArchiveError(dict(listing.refused).get(name, "no such file"), path)
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(info) as source:
+            yield source
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        raise ArchiveError("is damaged inside its archive", path) from error
 
 
 @functools.lru_cache(maxsize=64)

@@ -62,7 +62,8 @@ class AudioLevels:
             self.peak = max(self.peak, peak)
             self._seconds += frame.samples / frame.sample_rate
             known = self._covariances.setdefault(_channels(frame), np.zeros([len(samples)] * 2))
-            known += samples @ samples.T
+            wide = samples.astype(np.float64)  # the square of a large float32 is none any more
+            known += wide @ wide.T
 
     def mix(self, channels: Channels) -> Float32[np.ndarray, " C"]:
         """Weight of each channel in the mono mix.
@@ -138,7 +139,7 @@ class AudioTrack:
 
     def finish(self) -> Int16[np.ndarray, "N"]:
         """Everything from clip time 0 to `length`, zeros where no audio was."""
-        laid = self._take(last=True)
+        laid = self.take(last=True)
         audio = np.zeros(max((first + part.size for first, part in laid), default=0), np.int16)
         for first, part in laid:
             audio[first : first + part.size] = part
@@ -147,12 +148,8 @@ class AudioTrack:
     def take(self, *, last: bool = False) -> list[tuple[int, Int16[np.ndarray, "N"]]]:
         """What came since the last call, as (first sample, samples); later ones count.
 
-        `last` also gives what the resampler still holds. Only with `measured` levels.
+        `last` also gives what the resampler still holds. Before it, only with `measured` levels.
         """
-        assert self._measured
-        return self._take(last=last)
-
-    def _take(self, *, last: bool) -> list[tuple[int, Int16[np.ndarray, "N"]]]:
         if last:
             self._flush()
         limit = None if self._length is None else round(self._length * AUDIO_SAMPLE_RATE)

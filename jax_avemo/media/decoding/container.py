@@ -1,4 +1,4 @@
-"""Media files opened, checked against their header, and their video decoded frame by frame.
+"""Media containers: opening, header checks and video frames.
 
 What reading a part (`decode`) and reading a film of any length (`stream`) have in common.
 """

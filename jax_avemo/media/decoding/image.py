@@ -1,4 +1,4 @@
-"""Pictures as a viewer would show a decoded frame: whole, upright, square pixels, SDR."""
+"""RGB pictures of decoded frames: deinterlaced, upright, square pixels, SDR."""
 
 import functools
 from collections.abc import Iterable, Iterator

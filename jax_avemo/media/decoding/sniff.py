@@ -1,4 +1,4 @@
-"""Kinds of files that are not media, told by their first bytes."""
+"""File types that are not media, by their first bytes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Main face of a clip, among several, and what stands for it when there is none."""
+"""Main face of a clip, and the fallback where no face is found."""
 
 from collections.abc import Iterable
 

@@ -172,7 +172,7 @@ function drawTicks({ context, width, height, style }, begin, end, x, now) {
     context.fillRect(Math.min(place, width - 1), height - AXIS, 1, 5);
     const text = label(k * step, step, now !== null);
     const wide = context.measureText(text).width;
-    const left = Math.max(0, Math.min(place - wide / 2, width - wide));
+    const left = Math.max(4, Math.min(place - wide / 2, width - wide)); // right of the playhead
     context.fillText(text, left, height - 4);
   }
 }

@@ -119,7 +119,8 @@ def test_the_softest_speech_is_audio(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["pcm_f32le", "pcm_f64le"])
-@pytest.mark.parametrize("loud", [6.0, 32768.0])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loud", [6.0, 32768.0, 1e30])
 def test_above_full_scale_nothing_is_clipped(tmp_path, codec, loud):
     """Floating point has room above 1; some programs even write 16-bit integers as they are."""
     quiet = heard(write_audio(tmp_path / "a.wav", chirp(2.0), codec=codec))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 from safetensors.numpy import load_file, save_file
 
@@ -72,8 +72,9 @@ def write_folder(run: Path, target: Path) -> Path:
     trained = load_run(run)
     weights = target / WEIGHTS
     with atomic_path(weights) as temporary:
-        flat = flatten_dict(trained.variables, sep="/")
-        save_file({name: np.ascontiguousarray(x) for name, x in flat.items()}, temporary)
+        leaves = jax.tree_util.tree_leaves_with_path(trained.variables)
+        named = {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+        save_file({name: np.ascontiguousarray(x) for name, x in named.items()}, temporary)
     config = settings.to_dict(trained.config)
     config |= {name: settings.get_field(DEFAULT, name) for name in _PRIVATE_FIELDS}
     if read_temperatures(trained.run, trained.step) is not None:
@@ -119,7 +120,7 @@ def read_folder(path: Path) -> SharedNetwork:
     if _digest(path / WEIGHTS) != about["sha256"]:
         raise UserError(f"{path / WEIGHTS} is not the file that {CONFIG} describes: copy it again")
     try:
-        variables = unflatten_dict(load_file(path / WEIGHTS), sep="/")
+        variables = _nested(load_file(path / WEIGHTS))
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(f"{path / WEIGHTS} is damaged: {error}") from error
     config = settings.from_dict(about["config"])
@@ -184,6 +185,17 @@ def _check_fit(model: AVEmo, variables: Any, config: ConfigDict, path: Path) -> 
     except Exception as error:  # Flax has an error for each way not to fit
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: the weights do not fit the configuration: {first}") from error
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, leaf = name.split("/")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[leaf] = value
+    return tree
 
 
 def _card(trained: Trained) -> str:

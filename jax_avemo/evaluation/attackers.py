@@ -1,7 +1,7 @@
 """Attackers: classifiers that learn to read a label from embeddings, on clips of their own.
 
-Each attacker learns on some clips and is judged on others. What it learns on must be clips on which
-nothing of the attacked system was fitted; who calls sees to that (`leakage.py`).
+Each attacker learns on some clips and is evaluated on others. What it learns on must be clips on
+which nothing of the attacked system was fitted; who calls sees to that (`leakage.py`).
 """
 
 import warnings
@@ -230,7 +230,7 @@ def _choose(kind: _Kind, z: np.ndarray, y: np.ndarray, parts: Sequence[Part], se
 
 def _fit(model: Any, z: np.ndarray, y: np.ndarray) -> Any:
     with warnings.catch_warnings():
-        # Stopping early is a form of regularisation here, and the inner folds judge the result.
+        # Stopping early is a form of regularisation here, and the inner folds evaluate it.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(z, y)
 

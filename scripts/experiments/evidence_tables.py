@@ -138,7 +138,7 @@ def _recognition(record: CrossvalRecord) -> str:
 def _leakage(record: CrossvalRecord) -> str:
     header = (
         "unseen subjects, %",
-        "identity in z_e: strongest attacker",
+        "identity in z_e: strongest attacker measured",
         "floor: in the probabilities",
         "above the floor (p)",
         "verification EER of z_e",
@@ -189,7 +189,7 @@ def headline_in_brief(record: CrossvalRecord) -> str:
         "unseen synthetic actors, %",
         "UAR (95 %)",
         "decoupled minus this (paired)",
-        "identity in z_e: strongest attacker",
+        "identity in z_e: strongest attacker measured",
         "verification EER of z_e",
     )
     rows = [

@@ -11,8 +11,9 @@ conditional adversaries and orthogonality, by `marginal` ones, by `hsic`, by `or
 or not (`no_coupling`). `whole_identity` lets the whole gradients of identity and adversaries into
 z; `as_described` is the source's method to the letter: these gradients, no erasure, clips as
 recorded. Losses are balanced by the headline's gradnorm, `fixed_weights` or `uncertainty`.
-`same_batches` is `fusion_only` on batches of 8 clips a subject; `person_centred` also takes half
-of the emotion loss on z less the mean of the person's other clips.
+`same_batches` is `fusion_only` on batches of 8 clips a subject. `person_centred` adds a z_e of 8
+numbers and most of the emotion loss on z less the mean of the person's other clips; `not_centred`
+lacks the second of these, `wide_z_e` the first.
 """
 
 from typing import Any
@@ -25,6 +26,7 @@ from jax_avemo.runtime.errors import UserError
 ADVERSARIES = {"train.resample": False, "model.erasure": False}
 FUSION_ONLY = {"model.decouple": False, "train.resample": False}
 SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8, "train.batch_size": 32}
+PERSON_CENTRED = SAME_BATCHES | {"model.person_centred": True, "model.embedding_width": 8}
 
 DECOUPLING: dict[str, dict[str, Any]] = {
     "fusion_only": FUSION_ONLY,
@@ -43,7 +45,9 @@ DECOUPLING: dict[str, dict[str, Any]] = {
         "objective.identity_gradient_scale": 1.0,
     },
     "same_batches": SAME_BATCHES,
-    "person_centred": SAME_BATCHES | {"model.person_centred": True},
+    "person_centred": PERSON_CENTRED,
+    "not_centred": PERSON_CENTRED | {"model.person_centred": False},
+    "wide_z_e": SAME_BATCHES | {"model.person_centred": True},
     "whole_identity": {"objective.identity_gradient_scale": 1.0},
     "fixed_weights": {"objective.loss_balancing": "fixed"},
     "uncertainty": {"objective.loss_balancing": "uncertainty"},

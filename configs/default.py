@@ -84,6 +84,7 @@ DEFAULT: dict[str, Any] = {
         "hop_seconds": 0.016,
         "prosody": True,
         "functionals": True,
+        "functionals_dropout": 0.4,
         "audio_widths": (128, 192, 256),
         "audio_kernel_size": 5,
         "audio_self_attention": True,

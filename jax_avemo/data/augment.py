@@ -1,5 +1,6 @@
 """Augmentation of a training clip; a change of the video is equal in all frames."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.random import Generator
-from scipy.fft import next_fast_len
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
@@ -124,16 +125,21 @@ def equalise(
     """
     # A length with a large prime factor takes four times as long, and was most of the input's time.
     length = next_fast_len(len(audio), real=True)
-    spectrum = np.fft.rfft(audio, length)
-    hertz = np.fft.rfftfreq(length, 1 / AUDIO_SAMPLE_RATE)
-    octave = np.log2(np.maximum(hertz, 31.25) / 62.5)
+    spectrum = rfft(audio, length)
+    octave = _octaves(length)
     gains = rng.normal(0, deviation_db, 8)
     response = 10 ** (np.interp(octave, np.arange(8), gains) / 20)
     if notch:
         low = rng.uniform(0, 6.5)
         response[(octave > low) & (octave < low + rng.uniform(0.33, 1.0))] = 0.0
-    varied = np.fft.irfft(spectrum * response.astype(np.float32), length)
-    return varied[: len(audio)].astype(np.float32)
+    return irfft(spectrum * response.astype(np.float32), length)[: len(audio)]
+
+
+@functools.lru_cache(maxsize=256)
+def _octaves(length: int) -> Float[np.ndarray, " F"]:
+    """Of the frequencies of a transform of `length` samples, octaves above 62.5 Hz."""
+    hertz = rfftfreq(length, 1 / AUDIO_SAMPLE_RATE)
+    return np.log2(np.maximum(hertz, 31.25) / 62.5)
 
 
 def vary_sound(

@@ -9,10 +9,13 @@ from jaxtyping import Array, Bool, DTypeLike, Float
 
 from jax_avemo.models.audio.audio_cnn import AudioNetwork
 from jax_avemo.models.audio.spectral import SpectralFrontEnd
+from jax_avemo.models.layers.batch_norm import MaskedBatchNorm
 from jax_avemo.models.video.pixels import scale_pixels
 from jax_avemo.models.video.resnext import ResNeXt
 from jax_avemo.runtime.errors import UserError
 
+LARGEST = 5.0
+"""Standard deviations."""
 MODALITIES = (("video", "audio"), ("video",), ("audio",))
 
 
@@ -26,6 +29,27 @@ class Sequence(NamedTuple):
     """Real elements of valid rows."""
     seen: Bool[Array, "B T"]
     """Of these, what the fusion sees."""
+
+
+class UtteranceEncoder(nn.Module):
+    """Functionals, standardised by those of the training clips, dropout, a linear layer.
+
+    Mean and deviation are a `MaskedBatchNorm`'s. What is further than LARGEST from the mean is cut.
+    """
+
+    width: int
+    dropout: float
+    batch_norm_momentum: float
+
+    @nn.compact
+    def __call__(
+        self, functionals: Float[Array, "B F"], there: Bool[Array, " B"], train: bool
+    ) -> Float[Array, "B D"]:
+        """Zeros where `there` is False."""
+        standard = MaskedBatchNorm(self.batch_norm_momentum, name="norm")(functionals, there, train)
+        standard = jnp.clip(standard, -LARGEST, LARGEST)
+        standard = nn.Dropout(self.dropout, deterministic=not train)(standard)
+        return jnp.where(there[:, None], nn.Dense(self.width, name="layer")(standard), 0.0)
 
 
 class FrontEnds(nn.Module):
@@ -64,6 +88,7 @@ class FrontEnds(nn.Module):
     prosody: bool
     functionals: bool
     """Every element of the audio also knows what the whole utterance is like."""
+    functionals_dropout: float
     audio_widths: tuple[int, ...]
     audio_kernel_size: int
     audio_self_attention: bool
@@ -120,7 +145,11 @@ class FrontEnds(nn.Module):
                 batch_norm_momentum=self.batch_norm_momentum,
                 dtype=self.dtype,
             )
-            self.utterance = nn.Dense(self.width) if self.functionals else None
+            self.utterance = (
+                UtteranceEncoder(self.width, self.functionals_dropout, self.batch_norm_momentum)
+                if self.functionals
+                else None
+            )
 
     def video_sequence(
         self, batch: Mapping[str, Array], present: Bool[Array, " B"] | None, train: bool
@@ -146,7 +175,8 @@ class FrontEnds(nn.Module):
         times = jnp.broadcast_to(times[::stride][None], mask.shape)
         values = values.astype(jnp.float32)
         if self.utterance is not None:
-            whole = self.utterance(self.spectral.utterance(batch["audio"], batch["audio_length"]))
+            functionals = self.spectral.utterance(batch["audio"], batch["audio_length"])
+            whole = self.utterance(functionals, mask.any(axis=1), train)
             values = jnp.where(mask[:, :, None], values + whole[:, None], 0.0)
         return Sequence(values, times, mask, _seen(mask, present))
 

@@ -200,7 +200,7 @@ def _leave(code: int, said: str) -> None:
         client.key_value_set(f"avemo/heard/{index()}", "", allow_overwrite=True)
         waited = 0.0
         # The store lives in process 0: let the others read it, but for those who are dead.
-        while is_first() and waited < _FAREWELL_SECONDS:
+        while waited < _FAREWELL_SECONDS:
             if len(client.key_value_dir_get("avemo/heard/")) == count():
                 break
             time.sleep(0.2)

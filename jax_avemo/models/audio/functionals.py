@@ -1,4 +1,4 @@
-"""Functionals of a whole utterance: length, pitch, voice quality, level, spectral tilt.
+"""Functionals of a whole utterance: length, pitch, voice quality, level, spectrum.
 
 Functionals of low-level descriptors in the manner of GeMAPS (Eyben et al., "The Geneva Minimalistic
 Acoustic Parameter Set (GeMAPS) for Voice Research and Affective Computing", IEEE Transactions on
@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jax_avemo.models.layers.attention import masked_mean
+
 LEAST_VOICING = 0.6
 """Frames at least this periodic are voiced (in a clip where that would be less than a fifth of
 them, the most periodic fifth is)."""
@@ -21,34 +23,34 @@ ACTIVE_SHARE = 0.4
 BAND_EDGES_HZ = (50.0, 500.0, 1500.0, 3000.0, 5000.0, 8000.0)
 """Tilt is the level of each of these bands over that of the next."""
 BAND_FLOOR = 1e-5
-LARGEST = 4.0
+CEPSTRA = 24
+"""Cepstral coefficients of which there are functionals."""
 
-TYPICAL: dict[str, tuple[float, float]] = {
-    "active_span": (1.65, 0.27),
-    "voiced_span": (1.6, 0.3),
-    "voiced_time": (1.2, 0.3),
-    "active_time": (1.3, 0.3),
-    "pitch_median": (0.1, 0.5),
-    "pitch_deviation": (0.24, 0.05),
-    "pitch_range": (0.65, 0.15),
-    "pitch_slope": (-0.2, 0.23),
-    "jitter_median": (0.03, 0.013),
-    "jitter_mean": (0.067, 0.034),
-    "jitter_change": (0.036, 0.018),
-    "voicing": (0.85, 0.05),
-    "active_voicing": (0.78, 0.09),
-    "level": (5.8, 1.2),
-    "level_range": (6.0, 1.8),
-    "level_deviation": (1.4, 0.35),
-    "tilt_500": (0.6, 1.3),
-    "tilt_1500": (2.0, 1.0),
-    "tilt_3000": (0.3, 0.7),
-    "tilt_5000": (1.4, 1.1),
-}
-"""Name: typical value and deviation in a read sentence, which it is standardised with. Spans (first
-to last) and times (sum) in s; pitch in octaves, its slope over the time of sound; jitter in octaves
-a frame, change of it a frame; levels and tilts are natural logarithms of power."""
-COUNT = len(TYPICAL)
+VOICE = (
+    "active_span",
+    "voiced_span",
+    "voiced_time",
+    "active_time",
+    "pitch_median",
+    "pitch_deviation",
+    "pitch_range",
+    "pitch_slope",
+    "jitter_median",
+    "jitter_mean",
+    "jitter_change",
+    "voicing",
+    "active_voicing",
+    "level",
+    "level_range",
+    "level_deviation",
+    "tilt_500",
+    "tilt_1500",
+    "tilt_3000",
+    "tilt_5000",
+)
+"""Spans (first to last) and times (sum) in s; pitch in octaves, its slope over the time of sound;
+jitter in octaves a frame, change of it a frame; levels and tilts are natural logarithms of power.
+"""
 
 
 def masked_quantile(
@@ -64,17 +66,23 @@ def masked_quantile(
 
 def functionals(
     log_mel: Float[Array, "B T M"],
+    cepstra: Float[Array, "B T C"],
     pitch: Float[Array, "B T"],
     voicing: Float[Array, "B T"],
     mask: Bool[Array, "B T"],
     *,
     centres_hz: np.ndarray,
     hop_seconds: float,
-) -> Float[Array, "B 20"]:
-    """The values of TYPICAL, standardised and cut at +-LARGEST; zeros for a clip without sound.
+) -> Float[Array, "B F"]:
+    """The values of VOICE, then F - 20 = 3 M + 4 C of the spectrum; zeros for a clip without sound.
+
+    Of the spectrum, over the active frames: mean and deviation of each band and its maximum over
+    all frames; of each cepstral coefficient mean and deviation, and of its difference over two
+    frames the deviation and the mean size. Nothing is standardised.
 
     Args:
       log_mel: ln of the power in mel bands.
+      cepstra: of these bands.
       pitch, voicing: of `prosody.track_pitch`. An octave error is folded back to the octave around
         the clip's median.
       mask: True = real frame; others change nothing.
@@ -116,10 +124,37 @@ def functionals(
         _deviation(level, voiced),
         *[_mean(lower - upper, voiced) for lower, upper in pairwise(bands)],
     ]
-    typical, deviation = np.array(list(TYPICAL.values()), np.float32).T[:, None]
-    standard = (jnp.stack(values, axis=-1) - typical) / deviation
-    standard = jnp.clip(standard, -LARGEST, LARGEST)
-    return jnp.where(mask.any(axis=1)[:, None], standard, 0.0)
+    return jnp.where(
+        mask.any(axis=1)[:, None],
+        jnp.concatenate(
+            [jnp.stack(values, axis=-1), *_of_spectrum(log_mel, cepstra, mask, active)], axis=-1
+        ),
+        0.0,
+    )
+
+
+def _of_spectrum(
+    log_mel: Float[Array, "B T M"],
+    cepstra: Float[Array, "B T C"],
+    mask: Bool[Array, "B T"],
+    active: Bool[Array, "B T"],
+) -> list[Float[Array, "B _"]]:
+    differences = cepstra[:, 2:] - cepstra[:, :-2]
+    inner = active[:, 1:-1] & mask[:, 2:]
+    return [
+        *_mean_and_deviation(log_mel, active),
+        jnp.where(mask[..., None], log_mel, -jnp.inf).max(axis=1),
+        *_mean_and_deviation(cepstra, active),
+        _mean_and_deviation(differences, inner)[1],
+        masked_mean(jnp.abs(differences), inner),
+    ]
+
+
+def _mean_and_deviation(
+    x: Float[Array, "B T C"], of: Bool[Array, "B T"]
+) -> tuple[Float[Array, "B C"], Float[Array, "B C"]]:
+    mean = masked_mean(x, of)
+    return mean, jnp.sqrt(masked_mean(jnp.square(x - mean[:, None]), of) + 1e-8)
 
 
 def _mean(x: Float[Array, "B T"], of: Bool[Array, "B T"]) -> Float[Array, " B"]:

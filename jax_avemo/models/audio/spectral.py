@@ -218,15 +218,17 @@ class SpectralFrontEnd:
 
     def utterance(
         self, audio: Float[Array, "B N"], audio_length: Int[Array, " B"]
-    ) -> Float[Array, "B 20"]:
+    ) -> Float[Array, "B F"]:
         """`functionals` of the whole audio; zeros where there is none."""
         audio = _silent_beyond(audio, audio_length)
         pitch, voicing = prosody.track_pitch(
             audio, sample_rate=AUDIO_SAMPLE_RATE, hop_seconds=self.hop_seconds
         )
         log_mel = log_mel_spectrogram(audio, **self.settings())
+        coefficients = min(functionals.CEPSTRA, self.mel_bands)
         return functionals.functionals(
             log_mel,
+            log_mel @ cosine_transform(self.mel_bands, coefficients),
             pitch,
             voicing,
             frame_mask(audio_length, log_mel.shape[1], self.hop),

@@ -17,7 +17,7 @@ from jax_avemo.schema import AUDIO_SAMPLE_RATE
 
 
 class Sound(nn.Module):
-    """B N -> features B T C and 20 functionals B 20."""
+    """B N -> features B T C and functionals B F."""
 
     def __init__(self, front_end: SpectralFrontEnd) -> None:
         super().__init__()
@@ -43,7 +43,6 @@ class Sound(nn.Module):
         window_power = np.abs(np.fft.rfft(slow_window, prosody.FFT_SIZE)) ** 2
         correlation = (window_power @ _at_lags(lags)) / (slow_window**2).sum()
         octaves = np.log2(prosody.candidate_pitches() / prosody.REFERENCE_HZ)
-        typical = np.array(list(functionals.TYPICAL.values())).T
         for name, constant in {
             "window": window,
             "bands": bands,
@@ -51,7 +50,9 @@ class Sound(nn.Module):
             "to_lags": _at_lags(lags) / correlation,
             "to_energy": _at_lags(np.zeros(1)),
             "octaves": octaves,
-            "typical": typical,
+            "to_cepstra": spectral.cosine_transform(
+                front_end.mel_bands, min(functionals.CEPSTRA, front_end.mel_bands)
+            ),
         }.items():
             tensor = torch.from_numpy(np.asarray(constant, np.float32))
             self.register_buffer(name, tensor, persistent=False)
@@ -141,8 +142,19 @@ class Sound(nn.Module):
             deviation(level, voiced),
             *[mean(lower - upper, voiced) for lower, upper in pairwise(bands)],
         ]
-        standard = (torch.stack(values, dim=-1) - self.typical[0]) / self.typical[1]
-        return standard.clamp(-functionals.LARGEST, functionals.LARGEST)
+        cepstra = log_mel @ self.to_cepstra
+        differences = cepstra[:, 2:] - cepstra[:, :-2]
+        inner = active[:, 1:-1]
+        spectrum = [
+            mean(log_mel, active),
+            deviation(log_mel, active),
+            log_mel.amax(1),
+            mean(cepstra, active),
+            deviation(cepstra, active),
+            deviation(differences, inner),
+            mean(differences.abs(), inner),
+        ]
+        return torch.cat([torch.stack(values, dim=-1), *spectrum], dim=-1)
 
 
 def _at_lags(lags: np.ndarray) -> np.ndarray:
@@ -163,7 +175,8 @@ def quantile(x: torch.Tensor, of: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def mean(x: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
-    """Over the true elements of each row."""
+    """Over the true elements of each row; x B T or B T C."""
+    of = of.reshape(of.shape + (1,) * (x.dim() - 2))
     return torch.where(of, x, 0.0).sum(1) / of.sum(1).clamp(min=1)
 
 

@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional as F
 
+from jax_avemo.models.audio.functionals import CEPSTRA, VOICE
 from jax_avemo.models.audio.spectral import SpectralFrontEnd
 from jax_avemo.models.avemo import AVEmo
+from jax_avemo.models.front_ends import LARGEST
 from jax_avemo.models.video.pixels import LEAST_CONTRAST, LUMINANCE, _neighbourhood
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
 from torch_twins.images import ResNeXt
@@ -117,7 +119,13 @@ class AVEmoTwin(nn.Module):
             model.hop_seconds,
             momentum,
         )
-        self.utterance = nn.Linear(20, width)
+        functionals = len(VOICE) + 3 * model.mel_bands + 4 * min(CEPSTRA, model.mel_bands)
+        self.utterance = nn.Sequential(
+            nn.BatchNorm1d(functionals, momentum=momentum),
+            nn.Hardtanh(-LARGEST, LARGEST),
+            nn.Dropout(model.functionals_dropout),
+            nn.Linear(functionals, width),
+        )
         self.video_head = nn.Linear(width, model.num_emotions)
         self.audio_head = nn.Linear(width, model.num_emotions)
         self.video_attention = StepAttention(width, model.heads)

@@ -125,7 +125,7 @@ DEFAULT: dict[str, Any] = {
         "loss_balancing": "gradnorm",
         "identity_weight": 1.0,
         "identity_gradient_scale": 0.0,
-        "person_centred_weight": 0.5,
+        "person_centred_weight": 0.7,
         "gradnorm_alpha": 1.5,
         "loss_balancing_learning_rate": 0.005,
     },

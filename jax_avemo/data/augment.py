@@ -128,11 +128,13 @@ def equalise(
     spectrum = rfft(audio, length)
     octave = _octaves(length)
     gains = rng.normal(0, deviation_db, 8)
-    response = 10 ** (np.interp(octave, np.arange(8), gains) / 20)
+    response = np.ones(len(octave), np.float32)
+    if deviation_db:
+        response = (10 ** (np.interp(octave, np.arange(8), gains) / 20)).astype(np.float32)
     if notch:
         low = rng.uniform(0, 6.5)
         response[(octave > low) & (octave < low + rng.uniform(0.33, 1.0))] = 0.0
-    return irfft(spectrum * response.astype(np.float32), length)[: len(audio)]
+    return irfft(spectrum * response, length)[: len(audio)]
 
 
 @functools.lru_cache(maxsize=256)

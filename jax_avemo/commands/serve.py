@@ -16,6 +16,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--port", type=int, default=8765, help="0 = any free one")
     p.add_argument("--max-megabytes", type=int, default=500, help="of an uploaded film")
     p.add_argument("--max-minutes", type=float, default=10.0, help="of an uploaded film")
+    p.add_argument(
+        "--enrolment",
+        action="store_true",
+        help="read a window against earlier ones of the same person, for films in which everybody "
+        "shows many emotions (networks trained with model.person_centred)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,4 +35,10 @@ def run(args: argparse.Namespace) -> None:
     limits = ServerLimits(
         upload_bytes=args.max_megabytes * 1_000_000, film_seconds=60.0 * args.max_minutes
     )
-    serve(args.run, host=args.host, port=args.port, limits=limits)
+    serve(
+        args.run,
+        host=args.host,
+        port=args.port,
+        limits=limits,
+        enrolment=args.enrolment,
+    )

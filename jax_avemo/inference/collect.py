@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from jax_avemo.data.windows import Window
+from jax_avemo.inference.earlier_windows import FEWEST, MOST
 from jax_avemo.inference.timeline import FacePath, WindowPrediction
 
 
@@ -66,6 +67,11 @@ class Collected:
             notes.append("no face found")
         if "audio" in reads and "audio" in there and not self.heard:
             notes.append("the sound is silent throughout")
+        if centred := [window for window in self.windows if window.enrolled]:
+            notes.append(
+                f"{len(centred)} of {len(self.windows)} windows were read against "
+                f"{FEWEST} to {MOST} earlier ones of the same face or sound (enrolment)"
+            )
         if self.left_out:
             notes.append(f"at times {self.left_out} more faces were seen than were followed")
         return notes

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from jax_avemo.data.windows import (
     film_windows,
     window_from_bytes,
 )
-from jax_avemo.evaluation.calibration import read_temperatures
-from jax_avemo.evaluation.network import INPUTS, make_network
+from jax_avemo.evaluation.calibration import apply_temperature, read_temperatures
+from jax_avemo.evaluation.enrolment import make_centred_heads
+from jax_avemo.evaluation.network import INPUTS, UNCALIBRATED, make_network
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.array_checks import check_frames, check_sound
 from jax_avemo.inference.collect import Collected
+from jax_avemo.inference.earlier_windows import EarlierWindows
 from jax_avemo.inference.live import Live, as_int16
 from jax_avemo.inference.model_folder import (
     HUB,
@@ -132,7 +135,11 @@ class Model:
             need_audio=False,
         )
         self._index: LabelIndex = trained.index
-        self._network = jax.jit(make_network(trained.model, temperatures or {}))
+        self._temperatures = temperatures or {}
+        self._network = jax.jit(make_network(trained.model, self._temperatures))
+        self._centred_heads = (
+            make_centred_heads(trained.model) if config.model.person_centred else None
+        )
         self._variables = trained.variables
         # A batch of 1 costs no more a window on a CPU.
         self._batch = 1 if jax.default_backend() == "cpu" else 8
@@ -165,6 +172,7 @@ class Model:
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
+        enrolment: bool = False,
         max_seconds: float = MAX_SECONDS,
         limits: Limits = LIMITS,
         progress: Callable[[float, float], None] | None = None,
@@ -177,16 +185,21 @@ class Model:
           path: a film, or sound alone, or picture alone.
           hop_seconds: from one window's beginning to the next one's.
           max_faces: followed at once.
+          enrolment: centre a person's windows on its own earlier ones, once there are enough (see
+            `EarlierWindows`). It gains where a person shows many emotions and loses all where it
+            shows one, which is then taken for the person's own way.
           max_seconds: longer files are refused.
           limits: of the decoding process, for each window.
           progress: called with the seconds of film done and the film's seconds; first with 0.
 
         Raises:
-          UserError: not readable, nothing in it that this network reads, larger than allowed.
-            A file that breaks off later gives what there was, with `complete` False.
+          UserError: not readable, nothing in it that this network reads, larger than allowed;
+            enrolment of a network that can't (see `check_enrolment`). A file that breaks off later
+            gives what there was, with `complete` False.
         """
         path = Path(path)
         options = self._options(hop_seconds, max_faces)
+        earlier = self._earlier(enrolment)
         task = FilmTask(str(path), options, max_seconds)
         broken: list[str] = []
         with IsolatedWorker(film_windows, limits) as worker:
@@ -207,7 +220,8 @@ class Model:
                     broken.append(str(error))
 
             collected = Collected()
-            for window, predicted in self._predicted(read_ahead(windows(), _READ_AHEAD)):
+            ahead = read_ahead(windows(), _READ_AHEAD)
+            for window, predicted in self._predicted(ahead, earlier):
                 collected.add(window, predicted)
                 if progress is not None:
                     progress(min(window.end, duration), duration)
@@ -234,6 +248,7 @@ class Model:
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
+        enrolment: bool = False,
         source: str = "arrays",
     ) -> Prediction:
         """Predict pictures and sound that are already in memory.
@@ -243,7 +258,7 @@ class Model:
             cut out here.
           times: [F], when each is shown, seconds, ascending.
           sound: [N], 16 kHz mono, int16 or floats in [-1, 1], beginning at 0 s.
-          hop_seconds, max_faces: as for `predict`.
+          hop_seconds, max_faces, enrolment: as for `predict`.
           source: a name for the result.
 
         Raises:
@@ -273,7 +288,7 @@ class Model:
             yield from maker.finish(duration)
 
         collected = Collected()
-        for window, predicted in self._predicted(windows()):
+        for window, predicted in self._predicted(windows(), self._earlier(enrolment)):
             collected.add(window, predicted)
         return self._prediction(collected, source=source, duration=duration, there=there)
 
@@ -282,18 +297,36 @@ class Model:
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
+        enrolment: bool = False,
     ) -> Live:
         """A session for a camera: add frames and sound, ask for an estimate at any time."""
         maker = WindowMaker(self._options(hop_seconds, max_faces))
-        return Live(self.predict_window, maker, self.facts.window_seconds)
+        earlier = self._earlier(enrolment)
+        return Live(partial(self.predict_window, earlier=earlier), maker, self.facts.window_seconds)
 
     def warm_up(self) -> None:
         """Compile the network now rather than at the first window (seconds; cached on disk)."""
         self._run([padding_row(self.inputs)])
 
-    def predict_window(self, window: Window) -> list[WindowPrediction]:
-        """What the network says of a window's excerpts."""
-        return next(iter(self._predicted([window])))[1]
+    def predict_window(
+        self, window: Window, earlier: EarlierWindows | None = None
+    ) -> list[WindowPrediction]:
+        """What the network says of a window's excerpts, by itself or after earlier ones."""
+        return next(iter(self._predicted([window], earlier)))[1]
+
+    def check_enrolment(self) -> None:
+        """UserError: the network was not trained for enrolment."""
+        if self._centred_heads is None:
+            raise UserError(
+                f"the network of {self.facts.run} was not trained for enrolment "
+                "(model.person_centred); predict without it"
+            )
+
+    def _earlier(self, enrolment: bool) -> EarlierWindows | None:
+        if not enrolment:
+            return None
+        self.check_enrolment()
+        return EarlierWindows()
 
     def _options(self, hop_seconds: float, max_faces: int) -> WindowOptions:
         if not 0.05 <= hop_seconds <= self.facts.window_seconds:
@@ -312,7 +345,7 @@ class Model:
         )
 
     def _predicted(
-        self, windows: Iterable[Window]
+        self, windows: Iterable[Window], earlier: EarlierWindows | None
     ) -> Iterator[tuple[Window, list[WindowPrediction]]]:
         """Every window with its predictions, in order; the network gets full batches."""
         waiting: list[Window] = []
@@ -321,12 +354,12 @@ class Model:
             waiting.append(window)
             rows += [make_example(e.clip, self.inputs, self._index) for e in window.excerpts]
             if len(rows) >= self._batch:
-                yield from self._release(waiting, rows)
+                yield from self._release(waiting, rows, earlier)
                 waiting, rows = [], []
-        yield from self._release(waiting, rows)
+        yield from self._release(waiting, rows, earlier)
 
     def _release(
-        self, windows: list[Window], rows: list[dict[str, Any]]
+        self, windows: list[Window], rows: list[dict[str, Any]], earlier: EarlierWindows | None
     ) -> Iterator[tuple[Window, list[WindowPrediction]]]:
         outputs = self._run(rows) if rows else {}
         position = 0
@@ -334,7 +367,10 @@ class Model:
             predicted = []
             for excerpt in window.excerpts:
                 one = {name: value[position] for name, value in outputs.items()}
-                predicted.append(self._window_prediction(window, excerpt, one))
+                enrolled = 0
+                if earlier is not None:
+                    one, enrolled = self._centred(window, excerpt, one, earlier)
+                predicted.append(self._window_prediction(window, excerpt, one, enrolled))
                 position += 1
             unknown = WindowPrediction(
                 window.start, window.end, None, (), None, None, None, None, _NOTHING
@@ -352,23 +388,40 @@ class Model:
             found.append({name: np.asarray(value) for name, value in outputs.items()})
         return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
 
+    def _centred(
+        self,
+        window: Window,
+        excerpt: Excerpt,
+        outputs: dict[str, np.ndarray],
+        earlier: EarlierWindows,
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """The outputs less the mean of the person's earlier windows, and how many these are."""
+        mean, count = earlier.mean_before(excerpt.face, window.start)
+        earlier.add(excerpt.face, window.start, window.end, outputs["z"])
+        if mean is None or self._centred_heads is None:
+            return outputs, 0
+        probabilities, z_e = self._centred_heads(self._variables, outputs["z"][None], mean[None])
+        temperature = self._temperatures.get("+".join(_modalities(excerpt)), UNCALIBRATED)
+        calibrated = apply_temperature(probabilities[0].astype(np.float64), temperature)
+        return outputs | {"probabilities": calibrated, "z_e": z_e[0]}, count
+
     def _window_prediction(
-        self, window: Window, excerpt: Excerpt, outputs: dict[str, np.ndarray]
+        self, window: Window, excerpt: Excerpt, outputs: dict[str, np.ndarray], enrolled: int
     ) -> WindowPrediction:
         probabilities = outputs["probabilities"].astype(np.float64)
         best = int(np.argmax(probabilities))
-        there = ("video",) * (excerpt.face is not None) + ("audio",) * (excerpt.clip.audio.size > 0)
         return WindowPrediction(
             start=window.start,
             end=window.end,
             face=excerpt.face,
-            modalities=there,
+            modalities=_modalities(excerpt),
             probabilities=probabilities,
             emotion=self.emotions[best],
             confidence=float(probabilities[best]),
             box=None,
             reason="",
             embedding=outputs["z_e"],
+            enrolled=enrolled,
         )
 
     def _prediction(
@@ -394,3 +447,7 @@ class Model:
             model=self.facts,
             shots=collected.shots() if "video" in there else (),
         )
+
+
+def _modalities(excerpt: Excerpt) -> tuple[str, ...]:
+    return ("video",) * (excerpt.face is not None) + ("audio",) * (excerpt.clip.audio.size > 0)

@@ -96,6 +96,7 @@ def predict_files(
     hop_seconds: float,
     max_faces: int,
     annotate: bool,
+    enrolment: bool = False,
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> Iterator[FileResult]:
     """Predict each file and write NAME.FORMAT (and NAME.annotated.mp4) to `out`.
@@ -113,7 +114,11 @@ def predict_files(
             try:
                 with _FilmProgress(label) as progress:
                     prediction = model.predict(
-                        source.path, hop_seconds=hop_seconds, max_faces=max_faces, progress=progress
+                        source.path,
+                        hop_seconds=hop_seconds,
+                        max_faces=max_faces,
+                        enrolment=enrolment,
+                        progress=progress,
                     )
                 written = _write(prediction, source, out, formats)
                 header = prediction.csv_header()

@@ -63,6 +63,8 @@ class WindowPrediction:
     """Why it is unknown; "" = it is known."""
     embedding: Float[np.ndarray, " E"] | None = field(repr=False, default=None)
     """z_e."""
+    enrolled: int = 0
+    """How many earlier windows of the person it was centred on; 0 = read as it is."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ class Prediction:
             else [round(float(p), 5) for p in probabilities],
             "box": None if window.box is None else [round(x, 4) for x in window.box],
             "reason": window.reason or None,
+            "enrolled": window.enrolled,
         }
 
     def csv_header(self) -> list[str]:

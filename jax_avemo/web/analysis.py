@@ -33,10 +33,12 @@ _MAX_FACES = 4
 class RunAnalyst:
     """`web.app.Analyst` with a trained run behind it. Films and webcams may run side by side."""
 
-    def __init__(self, run: Path | None, film_seconds: float) -> None:
+    def __init__(self, run: Path | None, film_seconds: float, *, enrolment: bool = False) -> None:
         # One for each thread of work; the compiled program is the same, from the disk.
         self._of_films, self._of_moments = load(run), load(run)
-        self._film_seconds = film_seconds
+        if enrolment:
+            self._of_films.check_enrolment()
+        self._film_seconds, self._enrolment = film_seconds, enrolment
         self._worker = IsolatedWorker(live_window, _MOMENT_LIMITS)
 
     def warm_up(self) -> None:
@@ -91,6 +93,7 @@ class RunAnalyst:
                 prediction = self._of_films.predict(
                     path,
                     max_faces=_MAX_FACES,
+                    enrolment=self._enrolment,
                     max_seconds=self._film_seconds,
                     limits=_FILM_LIMITS,
                     progress=tell,

@@ -15,7 +15,9 @@ from jax_avemo.web.app import ServerLimits, make_app
 _GRACE_SECONDS = 3
 
 
-def serve(run: Path | None, *, host: str, port: int, limits: ServerLimits) -> None:
+def serve(
+    run: Path | None, *, host: str, port: int, limits: ServerLimits, enrolment: bool = False
+) -> None:
     """Serve the page until interrupted.
 
     Args:
@@ -23,13 +25,14 @@ def serve(run: Path | None, *, host: str, port: int, limits: ServerLimits) -> No
       host: address or name to listen on; anything but the loopback lets others in.
       port: 0 = any free one.
       limits: what the server takes on.
+      enrolment: of films; see `Model.predict`.
 
     Raises:
       UserError: no run, or the port can't be had.
     """
     listener = listen(host, port)
     with contextlib.closing(listener):
-        analyst = RunAnalyst(run, limits.film_seconds)
+        analyst = RunAnalyst(run, limits.film_seconds, enrolment=enrolment)
         with contextlib.closing(analyst):
             say("compiling the network, up to a minute the first time")
             analyst.warm_up()

@@ -36,8 +36,11 @@ def mean_of_other_clips(
       ValueError: a subject has but one take.
     """
     means = np.empty_like(z, dtype=np.float32)
+    _, person = np.unique(subjects, return_inverse=True)
+    of_person = np.split(np.argsort(person, kind="stable"), np.cumsum(np.bincount(person))[:-1])
     for row in range(len(z)):
-        others = np.flatnonzero((subjects == subjects[row]) & (takes != takes[row]))
+        clips_of_person = of_person[person[row]]
+        others = clips_of_person[takes[clips_of_person] != takes[row]]
         if len(others) == 0:
             raise ValueError(f"subject {subjects[row]} has a single take: nothing to enrol with")
         chosen = rng.choice(others, min(clips, len(others)), replace=False)

@@ -44,6 +44,10 @@ OF_KNOWN = ("z", "z_e", "z_i", FLOOR)
 FEWEST_TAKES = 4
 """Of a person, to be attacked: at least two on each side of a half."""
 KNOWN_FOLDS = 3
+MOST_VERIFIED = 2000
+"""Clips of which every pair is scored; pairs grow as their square."""
+FEWEST_OF_A_PERSON = 20
+"""Clips that a person keeps when not all are verified, if it has them."""
 _SMALLEST_PROBABILITY = 1e-12
 
 
@@ -79,7 +83,13 @@ def measure(unseen: People, known: People, *, seed: int) -> Leakage:
         for name, found in attacked.items()
         if found is None
     ]
-    verified = verify_people(unseen)
+    drawn = drawn_clips(subjects_of(unseen.labels), seed)
+    if len(drawn) < len(unseen.labels):
+        reasons.append(
+            f"verification of every pair: {len(drawn)} of {len(unseen.labels)} clips were drawn "
+            f"(seed {seed})"
+        )
+    verified = verify_people(rows_of(unseen, drawn))
     if not any("plda" in attackers for attackers in verified.values()):
         people = len({label.subject for label in unseen.labels})
         reasons.append(
@@ -183,6 +193,32 @@ def _result(
     )
 
 
+def drawn_clips(subjects: Shaped[np.ndarray, " N"], seed: int) -> Int[np.ndarray, " M"]:
+    """The clips that are verified, ascending: all, or about MOST_VERIFIED drawn by person.
+
+    Of more clips than that each person keeps at least FEWEST_OF_A_PERSON of its own, drawn at
+    random; if the people are too many for it, people are drawn too.
+    """
+    if len(subjects) <= MOST_VERIFIED:
+        return np.arange(len(subjects))
+    rng = np.random.default_rng(seed)
+    people = rng.permutation(np.unique(subjects))
+    of_each = max(FEWEST_OF_A_PERSON, MOST_VERIFIED // len(people))
+    order = rng.permutation(len(subjects))
+    drawn: list[np.ndarray] = []
+    for person in people[: MOST_VERIFIED // of_each]:
+        drawn.append(order[subjects[order] == person][:of_each])
+    return np.sort(np.concatenate(drawn))
+
+
+def rows_of(people: People, rows: Int[np.ndarray, " M"]) -> People:
+    """Some of the clips."""
+    return People(
+        [people.labels[row] for row in rows],
+        {name: values[rows] for name, values in people.representations.items()},
+    )
+
+
 def verify_people(people: People) -> dict[str, dict[str, VerificationResult]]:
     """Are two clips of one person? By representation and attacker.
 
@@ -231,13 +267,8 @@ def with_enough_takes(people: People) -> People:
     takes: dict[str, set[str]] = {}
     for label, take in zip(people.labels, takes_of(people.labels), strict=True):
         takes.setdefault(label.subject, set()).add(take)
-    kept = [
-        row for row, label in enumerate(people.labels) if len(takes[label.subject]) >= FEWEST_TAKES
-    ]
-    return People(
-        [people.labels[row] for row in kept],
-        {name: x[kept] for name, x in people.representations.items()},
-    )
+    enough = [len(takes[label.subject]) >= FEWEST_TAKES for label in people.labels]
+    return rows_of(people, np.flatnonzero(enough))
 
 
 def halves(labels: Sequence[Labels]) -> Int[np.ndarray, " N"]:

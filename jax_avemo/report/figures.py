@@ -24,6 +24,8 @@ INK = "#0a0b0c"
 SERIES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bb7744", "#888888")
 """Of what is no emotion: Paul Tol's bright scheme and a brown."""
 PROJECTIONS = ("PCA", "t-SNE")
+MOST_POINTS = 2000
+"""Of a projection; of more clips so many are drawn."""
 WIDTH = 4.4
 """Inches; on a phone of 390 px a point is then more than a pixel."""
 TEXT = 10
@@ -293,6 +295,13 @@ def projections(
     `method` is one of PROJECTIONS: "PCA" keeps distances as far as two axes can, "t-SNE" (van der
     Maaten and Hinton 2008) keeps neighbours. Both standardised first.
     """
+    count = len(emotions)
+    some = ""
+    if count > MOST_POINTS:
+        chosen = np.sort(np.random.default_rng(seed).choice(count, MOST_POINTS, replace=False))
+        embeddings = {name: x[chosen] for name, x in embeddings.items()}
+        emotions, subjects = emotions[chosen], subjects[chosen]
+        some = f", {MOST_POINTS} of {count} clips"
     of_emotions = in_order(set(emotions.tolist()))
     people = sorted(set(subjects.tolist()))
     panels = []
@@ -303,7 +312,7 @@ def projections(
             (subjects, people, SERIES, "subject"),
         ):
             rows = -(-len(names) // 3)
-            panel, axis = new_panel(f"{name} by {title}, {method}", 3.0 + 0.2 * rows)
+            panel, axis = new_panel(f"{name} by {title}, {method}{some}", 3.0 + 0.2 * rows)
             for number, label in enumerate(names):
                 colour = colours[number % len(colours)]
                 marker = "ovs^D*"[number // len(colours) % 6]

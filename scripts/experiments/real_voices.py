@@ -1,8 +1,9 @@
-"""Evidence on real voices: RAVDESS speech, audio alone, subject-independent.
+"""Evidence on real voices: RAVDESS speech or EMO-DB, audio alone, subject-independent.
 
 python scripts/experiments/real_voices.py --source PATH      run what is missing, write the record
 python scripts/experiments/real_voices.py --docs             fill docs/results.md, draw the curve
 
+`--corpus emodb` does the same with EMO-DB; its record is configs/results/real_voices_emodb.json.
 A cell is one network: an experiment, a fold, a seed. The same command goes on after a kill; a
 second terminal shares the work. Seeds are finished one after the other, and the record
 configs/results/real_voices.json is written after each. Choices are made on validation subjects.
@@ -38,11 +39,14 @@ from jax_avemo.runtime.files import write_atomic
 from jax_avemo.runtime.records import read_record, write_record
 
 ROOT = Path(__file__).parents[2]
-RECORD = ROOT / "configs/results/real_voices.json"
+RECORDS = {
+    "ravdess": ROOT / "configs/results/real_voices.json",
+    "emodb": ROOT / "configs/results/real_voices_emodb.json",
+}
 CURVE = ROOT / "docs/assets/real_voices.svg"
 PAGE = ROOT / "docs/results.md"
-MARK = "real voices"
-CORPUS = ("data.corpus=ravdess", "data.modality=audio", "model.modalities=audio")
+MARKS = {"ravdess": "real voices", "emodb": "real voices, emodb"}
+AUDIO = ("data.modality=audio", "model.modalities=audio")
 
 
 class Row(NamedTuple):
@@ -80,7 +84,7 @@ def experiments_of(
         if (row.config, row.overrides) not in configs:
             separator = "," if ":" in row.config else ":"
             spec = f"{row.config}{separator}{size}"
-            config = settings.load_config(spec, [*CORPUS, *row.overrides, *overrides])
+            config = settings.load_config(spec, [*AUDIO, *row.overrides, *overrides])
             changed = "-".join(override.replace("=", "-") for override in row.overrides)
             config.name = f"{config.name}-{changed}" if changed else config.name
             configs[row.config, row.overrides] = config
@@ -90,6 +94,7 @@ def experiments_of(
 def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> RealVoicesRecord:
     """Every cell, seed by seed; the record is written after each seed."""
     data = [f"data.source={args.source}"] if args.source else []
+    data += [f"data.corpus={args.corpus}"]
     data += [f"data.data_dir={args.data_dir}"] if args.data_dir else []
     configs = experiments_of(rows, args.size, [*data, *args.override])
     record = None
@@ -187,15 +192,21 @@ def _row(row: Row, experiment: Experiment, ours: Measured | None) -> VoicesRow:
 
 
 def filled(page: str, record: RealVoicesRecord) -> str:
-    """The page with the tables and the curve between its marks."""
-    picture = f"![UAR over identity leakage on real voices](assets/{CURVE.name})"
-    return replaced(page, MARK, f"{voices_tables(record)}\n\n{picture}", PAGE.name)
+    """The page with a corpus's tables between its marks, and of RAVDESS the curve."""
+    made = voices_tables(record)
+    if record.corpus == "ravdess":
+        made += f"\n\n![UAR over identity leakage on real voices](assets/{CURVE.name})"
+    return replaced(page, MARKS[record.corpus], made, PAGE.name)
 
 
-def fill_docs(record: RealVoicesRecord) -> None:
-    """docs/results.md and the curve."""
-    write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
-    draw_curve(record, CURVE)
+def fill_docs() -> None:
+    """docs/results.md and the curve, from the records that there are."""
+    for path in RECORDS.values():
+        if path.exists():
+            record = read_voices(path)
+            write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
+            if record.corpus == "ravdess":
+                draw_curve(record, CURVE)
 
 
 def read_voices(path: Path) -> RealVoicesRecord:
@@ -211,8 +222,11 @@ def read_voices(path: Path) -> RealVoicesRecord:
 def command_of(args: argparse.Namespace) -> str:
     """The command, without the places of the machine that gave it."""
     parts = ["python scripts/experiments/real_voices.py --source PATH"]
+    if args.corpus != "ravdess":
+        parts += [f"--corpus {args.corpus}"]
     parts += [f"--size {args.size} --folds {args.folds} --seeds {args.seeds}"]
     parts += [f"--only-fold {fold}" for fold in args.only_fold]
+    parts += [f'--row "{name}"' for name in args.row]
     return " ".join(parts + [f"--override {override}" for override in args.override])
 
 
@@ -222,22 +236,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--docs", action="store_true", help="only fill the pages from the record")
-    parser.add_argument("--source", type=Path, help="RAVDESS: folder of Actor_01 ... or zips")
+    parser.add_argument("--corpus", choices=tuple(RECORDS), default="ravdess")
+    parser.add_argument("--source", type=Path, help="the corpus: a folder, or RAVDESS's zips")
     parser.add_argument("--data-dir", type=Path, help="prepared clips, instead of --source")
     parser.add_argument("--size", default="voice")
     parser.add_argument("--folds", type=int, default=6)
     parser.add_argument("--only-fold", type=int, action="append", default=[])
+    parser.add_argument(
+        "--row", action="append", default=[], choices=[row.name for row in ROWS], help="only these"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workdir", type=Path, default=Path("runs/real_voices"))
-    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--record", type=Path, help="default: below configs/results")
     parser.add_argument(
         "--override", action="append", default=[], metavar="a.b=v", help="config field of every run"
     )
     args = parser.parse_args(argv)
     if args.docs:
-        return guarded(lambda: fill_docs(read_voices(args.record)))
+        return guarded(fill_docs)
+    args.record = args.record or RECORDS[args.corpus]
     args.command_line = command_of(args)
-    return guarded(lambda: print(voices_tables(run(args))))
+    rows = [row for row in ROWS if row.name in (OURS, *args.row) or not args.row]
+    return guarded(lambda: print(voices_tables(run(args, rows))))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from jax_avemo.evaluation.results import Facts, PairedDifference  # noqa: E402
 from jax_avemo.evaluation.statistics import holm  # noqa: E402
 from jax_avemo.evaluation.tables import p_value, percent, with_interval  # noqa: E402
 
+CORPORA = {"ravdess": "RAVDESS speech", "emodb": "EMO-DB"}
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808a94", "#a6761d")
 """Okabe and Ito's palette, a grey and a brown."""
 
@@ -64,7 +65,9 @@ class RealVoicesRecord(Facts):
 
 def voices_tables(record: RealVoicesRecord) -> str:
     """Markdown: recognition, leakage, and what stands beside every row of the second."""
-    return _recognition(record.rows) + "\n" + _leakage(record.rows) + _caption(record)
+    attacked = any(row.identity for row in record.rows)
+    leakage = _leakage(record.rows) if attacked else ""
+    return _recognition(record.rows) + "\n" + leakage + _caption(record)
 
 
 def _recognition(rows: Sequence[VoicesRow]) -> str:
@@ -147,10 +150,12 @@ def _caption(record: RealVoicesRecord) -> str:
         if first.identity.shuffled is not None:
             references.insert(1, f"shuffled labels {percent(first.identity.shuffled)}")
     some = "" if len(record.folds_run) == record.folds else f" (only {list(record.folds_run)})"
+    beside = f" Identity: {', '.join(references)}." if references else ""
     return (
-        f"RAVDESS speech, real, audio alone, size `{record.size}`, {record.folds} folds{some}, "
+        f"{CORPORA[record.corpus]}, real, audio alone, size `{record.size}`, "
+        f"{record.folds} folds{some}, "
         f"{len(record.seeds)} seeds, {len(first.uar_by_subject)} subjects, {record.clips} clips; "
-        f"UAR chance {percent(1 / len(record.emotions))}. Identity: {', '.join(references)}. "
+        f"UAR chance {percent(1 / len(record.emotions))}.{beside} "
         f"People are the unit. Commit {', '.join(record.commits)}; `{record.command}`."
     )
 

@@ -220,3 +220,23 @@ def test_people_with_too_few_takes_are_not_attacked():
 
 def test_it_can_be_written(report):
     dumps(report)
+
+
+def test_all_clips_are_verified_where_they_are_few():
+    subjects = np.repeat(np.arange(20), 100)
+    np.testing.assert_array_equal(leakage.drawn_clips(subjects, 0), np.arange(2000))
+
+
+@pytest.mark.parametrize(
+    ("people", "clips_each", "kept_people", "kept_each"),
+    [(24, 200, 24, 83), (1000, 30, 100, 20), (500, 5, 100, 5)],
+)
+def test_of_many_clips_some_of_each_person_are_verified(people, clips_each, kept_people, kept_each):
+    subjects = np.random.default_rng(1).permutation(np.repeat(np.arange(people), clips_each))
+    drawn = leakage.drawn_clips(subjects, 3)
+    assert np.all(np.diff(drawn) > 0)
+    kept, counts = np.unique(subjects[drawn], return_counts=True)
+    assert len(kept) == kept_people
+    assert set(counts) == {kept_each}
+    np.testing.assert_array_equal(drawn, leakage.drawn_clips(subjects, 3))
+    assert not np.array_equal(drawn, leakage.drawn_clips(subjects, 4))

@@ -53,7 +53,7 @@ def with_enrolment(run: Path, fold: int) -> None:
 @pytest.fixture
 def record(script, tmp_path):
     rows = made_rows(script)
-    configs = script.experiments_of(rows, "tiny", ())
+    configs = script.experiments_of(rows, "tiny", ("data.corpus=ravdess",))
     cells = runner.make_cells(list(configs.values()), folds=2, seeds=2, workdir=tmp_path)
     for cell in cells:
         centred = cell.config.name == "person_centred"
@@ -103,7 +103,7 @@ def test_the_record_is_read_back_and_told_in_tables_and_a_figure(script, record,
 
 def test_a_row_without_its_figures_is_one_line(script, tmp_path):
     rows = (script.Row(script.OURS, "configs/ablations.py:fusion_only", (), 4),)
-    configs = script.experiments_of(rows, "tiny", ())
+    configs = script.experiments_of(rows, "tiny", ("data.corpus=ravdess",))
     cells = runner.make_cells(list(configs.values()), folds=2, seeds=1, workdir=tmp_path)
     for cell in cells:
         write_finished(cell, 0.5)
@@ -115,7 +115,8 @@ def test_a_row_without_its_figures_is_one_line(script, tmp_path):
 def test_a_record_names_no_place(script, monkeypatch):
     seen = []
 
-    def stop(args):
+    def stop(args, rows):
+        assert tuple(rows) == script.ROWS
         seen.append(args.command_line)
         raise UserError("enough")
 
@@ -130,7 +131,9 @@ def test_a_record_names_no_place(script, monkeypatch):
 def test_the_page_is_the_record(script, record):
     page = script.PAGE.read_text()
     assert "| fusion alone |" in script.filled(page, record)
-    if script.RECORD.exists():
-        assert script.filled(page, script.read_voices(script.RECORD)) == page
-    else:
-        assert "<!-- real voices -->\nNot run yet.\n<!-- end real voices -->" in page
+    for corpus, path in script.RECORDS.items():
+        mark = script.MARKS[corpus]
+        if path.exists():
+            assert script.filled(page, script.read_voices(path)) == page
+        else:
+            assert f"<!-- {mark} -->\nNot run yet.\n<!-- end {mark} -->" in page

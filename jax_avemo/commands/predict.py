@@ -32,10 +32,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--hop", type=float, default=1.0, help="seconds from window to window")
     p.add_argument("--max-faces", type=int, default=4, help="followed at once")
     p.add_argument(
-        "--enrolment",
+        "--no-enrolment",
         action="store_true",
-        help="read a window against earlier ones of the same person, for films in which everybody "
-        "shows many emotions (networks trained with model.person_centred)",
+        help="read every window by itself, not against earlier ones of the same person",
     )
     p.add_argument("--annotate", action="store_true", help="also draw an mp4, sound kept")
     p.add_argument("--json", action="store_true", help="print one JSON object a file")
@@ -51,8 +50,6 @@ def run(args: argparse.Namespace) -> None:
     sources = find_sources(args.files)
     keep_freed_memory()
     model = load(args.run)
-    if args.enrolment:
-        model.check_enrolment()
     say(f"run {model.facts.run}, network '{model.facts.name}' of size '{model.facts.size}'")
     if model.warning:
         say(f"warning: {model.warning}")
@@ -69,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         hop_seconds=args.hop,
         max_faces=args.max_faces,
         annotate=args.annotate,
-        enrolment=args.enrolment,
+        enrolment=not args.no_enrolment,
         formats=args.formats,
     ):
         failed += bool(result.error)

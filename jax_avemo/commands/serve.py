@@ -17,10 +17,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--max-megabytes", type=int, default=500, help="of an uploaded film")
     p.add_argument("--max-minutes", type=float, default=10.0, help="of an uploaded film")
     p.add_argument(
-        "--enrolment",
+        "--no-enrolment",
         action="store_true",
-        help="read a window against earlier ones of the same person, for films in which everybody "
-        "shows many emotions (networks trained with model.person_centred)",
+        help="read every window by itself, not against earlier ones of the same person",
     )
 
 
@@ -40,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
         host=args.host,
         port=args.port,
         limits=limits,
-        enrolment=args.enrolment,
+        enrolment=not args.no_enrolment,
     )

@@ -172,7 +172,7 @@ class Model:
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
-        enrolment: bool = False,
+        enrolment: bool = True,
         max_seconds: float = MAX_SECONDS,
         limits: Limits = LIMITS,
         progress: Callable[[float, float], None] | None = None,
@@ -185,17 +185,16 @@ class Model:
           path: a film, or sound alone, or picture alone.
           hop_seconds: from one window's beginning to the next one's.
           max_faces: followed at once.
-          enrolment: centre a person's windows on its own earlier ones, once there are enough (see
-            `EarlierWindows`). It gains where a person shows many emotions and loses all where it
-            shows one, which is then taken for the person's own way.
+          enrolment: where the network was trained for it (`model.person_centred`), centre a
+            person's windows on its own earlier ones, once there are enough and they show several
+            emotions; see `EarlierWindows`.
           max_seconds: longer files are refused.
           limits: of the decoding process, for each window.
           progress: called with the seconds of film done and the film's seconds; first with 0.
 
         Raises:
-          UserError: not readable, nothing in it that this network reads, larger than allowed;
-            enrolment of a network that can't (see `check_enrolment`). A file that breaks off later
-            gives what there was, with `complete` False.
+          UserError: not readable, nothing in it that this network reads, larger than allowed.
+            A file that breaks off later gives what there was, with `complete` False.
         """
         path = Path(path)
         options = self._options(hop_seconds, max_faces)
@@ -248,7 +247,7 @@ class Model:
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
-        enrolment: bool = False,
+        enrolment: bool = True,
         source: str = "arrays",
     ) -> Prediction:
         """Predict pictures and sound that are already in memory.
@@ -297,7 +296,7 @@ class Model:
         *,
         hop_seconds: float = DEFAULT_HOP_SECONDS,
         max_faces: int = DEFAULT_MAX_FACES,
-        enrolment: bool = False,
+        enrolment: bool = True,
     ) -> Live:
         """A session for a camera: add frames and sound, ask for an estimate at any time."""
         maker = WindowMaker(self._options(hop_seconds, max_faces))
@@ -314,19 +313,8 @@ class Model:
         """What the network says of a window's excerpts, by itself or after earlier ones."""
         return next(iter(self._predicted([window], earlier)))[1]
 
-    def check_enrolment(self) -> None:
-        """UserError: the network was not trained for enrolment."""
-        if self._centred_heads is None:
-            raise UserError(
-                f"the network of {self.facts.run} was not trained for enrolment "
-                "(model.person_centred); predict without it"
-            )
-
     def _earlier(self, enrolment: bool) -> EarlierWindows | None:
-        if not enrolment:
-            return None
-        self.check_enrolment()
-        return EarlierWindows()
+        return EarlierWindows() if enrolment and self._centred_heads else None
 
     def _options(self, hop_seconds: float, max_faces: int) -> WindowOptions:
         if not 0.05 <= hop_seconds <= self.facts.window_seconds:
@@ -397,7 +385,8 @@ class Model:
     ) -> tuple[dict[str, np.ndarray], int]:
         """The outputs less the mean of the person's earlier windows, and how many these are."""
         mean, count = earlier.mean_before(excerpt.face, window.start)
-        earlier.add(excerpt.face, window.start, window.end, outputs["z"])
+        emotion = int(np.argmax(outputs["probabilities"]))
+        earlier.add(excerpt.face, window.start, window.end, outputs["z"], emotion)
         if mean is None or self._centred_heads is None:
             return outputs, 0
         probabilities, z_e = self._centred_heads(self._variables, outputs["z"][None], mean[None])

@@ -96,7 +96,7 @@ def predict_files(
     hop_seconds: float,
     max_faces: int,
     annotate: bool,
-    enrolment: bool = False,
+    enrolment: bool = True,
     formats: Sequence[str] = DEFAULT_FORMATS,
 ) -> Iterator[FileResult]:
     """Predict each file and write NAME.FORMAT (and NAME.annotated.mp4) to `out`.

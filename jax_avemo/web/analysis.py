@@ -33,11 +33,9 @@ _MAX_FACES = 4
 class RunAnalyst:
     """`web.app.Analyst` with a trained run behind it. Films and webcams may run side by side."""
 
-    def __init__(self, run: Path | None, film_seconds: float, *, enrolment: bool = False) -> None:
+    def __init__(self, run: Path | None, film_seconds: float, *, enrolment: bool = True) -> None:
         # One for each thread of work; the compiled program is the same, from the disk.
         self._of_films, self._of_moments = load(run), load(run)
-        if enrolment:
-            self._of_films.check_enrolment()
         self._film_seconds, self._enrolment = film_seconds, enrolment
         self._worker = IsolatedWorker(live_window, _MOMENT_LIMITS)
 

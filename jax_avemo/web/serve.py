@@ -16,7 +16,7 @@ _GRACE_SECONDS = 3
 
 
 def serve(
-    run: Path | None, *, host: str, port: int, limits: ServerLimits, enrolment: bool = False
+    run: Path | None, *, host: str, port: int, limits: ServerLimits, enrolment: bool = True
 ) -> None:
     """Serve the page until interrupted.
 

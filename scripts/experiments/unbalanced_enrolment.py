@@ -5,7 +5,9 @@ python scripts/experiments/unbalanced_enrolment.py --docs    fill docs/results.m
 
 RUN are the runs of configs/ablations.py:person_centred that scripts/experiments/real_voices.py left
 in runs/real_voices/person_centred. Every test clip is centred on other clips of its person: of all
-emotions, of its own emotion alone, of every other, of each one alone. No label reaches the network.
+emotions, of its own emotion alone, of every other, of each one alone; without the condition of
+`inference/earlier_windows.py` and with it: the network must read several emotions in the enrolled
+clips. No label reaches the network.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from evidence_tables import markdown, replaced
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Int
 
 from jax_avemo.command_line import guarded
 from jax_avemo.evaluation import evaluator, leakage, metrics
@@ -25,6 +27,7 @@ from jax_avemo.evaluation.enrolment import make_centred_heads
 from jax_avemo.evaluation.results import read_results
 from jax_avemo.evaluation.statistics import share_estimate
 from jax_avemo.evaluation.tables import percent
+from jax_avemo.inference.earlier_windows import LEAST_SPREAD, spread
 from jax_avemo.runtime.files import write_atomic
 from jax_avemo.runtime.records import read_record, write_record
 
@@ -44,6 +47,9 @@ class EnrolmentRow:
     name: str
     uar: float
     uar_interval: tuple[float, float] | None
+    uar_if_spread: float
+    """Where the enrolled clips' emotions, as the network reads them, are too few: no enrolment."""
+    uar_if_spread_interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,48 +78,49 @@ def choices(
     return found
 
 
-def means(
-    z: Float[np.ndarray, "N Z"],
+def enrolled(
     subjects: np.ndarray,
     takes: np.ndarray,
     allowed: Callable[[int], Bool[np.ndarray, " N"]],
     rng: np.random.Generator,
-) -> Float[np.ndarray, "N Z"]:
-    """Of every clip, the mean of z over at most CLIPS allowed clips of its person, not its take."""
-    found = np.empty_like(z)
-    for clip in range(len(z)):
+) -> list[Int[np.ndarray, " K"]]:
+    """Of every clip, at most CLIPS allowed clips of its person, not of its take."""
+    found = []
+    for clip in range(len(subjects)):
         others = (subjects == subjects[clip]) & (takes != takes[clip]) & allowed(clip)
         chosen = np.flatnonzero(others)
-        chosen = rng.choice(chosen, min(CLIPS, len(chosen)), replace=False)
-        found[clip] = z[chosen].mean(axis=0)
+        found.append(rng.choice(chosen, min(CLIPS, len(chosen)), replace=False))
     return found
 
 
-def of_run(run: Path, seed: int = 0) -> tuple[dict[str, dict[str, float]], str]:
-    """Row's name -> UAR of every test subject, of one network; and the commit it was made by."""
+def of_run(run: Path, seed: int = 0) -> tuple[dict[str, dict[str, list[float]]], str]:
+    """Row -> test subject -> UAR without and with the condition; the commit of the network."""
     trained, clips, rows, predict = evaluator.open_run(run, part="test")
     outputs: Any = predict(trained.variables, rows, run.name)
     labels = [clips.labels[row] for row in rows]
     emotions = evaluator.labels_of(clips, rows, trained.index)
     subjects, takes = leakage.subjects_of(labels), leakage.takes_of(labels)
     heads = make_centred_heads(trained.model)
-    predicted = {"none": outputs["probabilities"].argmax(1)}
+    alone = outputs["probabilities"].argmax(1)
+    predicted = {"none": np.stack([alone, alone])}
     for name, allowed in choices(emotions, trained.index.emotions).items():
-        mean = means(outputs["z"], subjects, takes, allowed, np.random.default_rng(seed))
-        predicted[name] = heads(trained.variables, outputs["z"], mean)[0].argmax(1)
+        chosen = enrolled(subjects, takes, allowed, np.random.default_rng(seed))
+        means = np.stack([outputs["z"][others].mean(axis=0) for others in chosen])
+        centred = heads(trained.variables, outputs["z"], means)[0].argmax(1)
+        enough = [spread(alone[others]) >= LEAST_SPREAD for others in chosen]
+        predicted[name] = np.stack([centred, np.where(enough, centred, alone)])
     people = np.unique(subjects).tolist()
-    recalls = {
-        name: metrics.by_person(
-            emotions,
-            numbers,
-            subjects,
-            metrics.unweighted_average_recall,
-            classes=len(trained.index.emotions),
-        )[1].tolist()
-        for name, numbers in predicted.items()
-    }
-    commit = read_results(run / "results.json").commit or "unknown"
-    return {name: dict(zip(people, of, strict=True)) for name, of in recalls.items()}, commit
+    classes = len(trained.index.emotions)
+    found = {}
+    for name, both in predicted.items():
+        recalls = [
+            metrics.by_person(
+                emotions, one, subjects, metrics.unweighted_average_recall, classes=classes
+            )[1]
+            for one in both
+        ]
+        found[name] = dict(zip(people, np.stack(recalls, axis=1).tolist(), strict=True))
+    return found, read_results(run / "results.json").commit or "unknown"
 
 
 def measure(runs: Sequence[Path]) -> UnbalancedRecord:
@@ -121,13 +128,21 @@ def measure(runs: Sequence[Path]) -> UnbalancedRecord:
     found, commits = zip(*map(of_run, runs), strict=True)
     rows = []
     for name in found[0]:
-        people: dict[str, list[float]] = {}
+        people: dict[str, list[list[float]]] = {}
         for one in found:
-            for person, recall in one[name].items():
-                people.setdefault(person, []).append(recall)
-        values = np.array([np.mean(recalls) for recalls in people.values()])
-        estimate = share_estimate(float(values.mean()), values)
-        rows.append(EnrolmentRow(name=name, uar=estimate.value, uar_interval=estimate.bounds))
+            for person, recalls in one[name].items():
+                people.setdefault(person, []).append(recalls)
+        values = np.array([np.mean(recalls, axis=0) for recalls in people.values()])
+        plain, if_spread = (share_estimate(float(x.mean()), x) for x in values.T)
+        rows.append(
+            EnrolmentRow(
+                name=name,
+                uar=plain.value,
+                uar_interval=plain.bounds,
+                uar_if_spread=if_spread.value,
+                uar_if_spread_interval=if_spread.bounds,
+            )
+        )
     return UnbalancedRecord(
         command=COMMAND,
         commit=", ".join(sorted(set(commits))),
@@ -139,15 +154,24 @@ def measure(runs: Sequence[Path]) -> UnbalancedRecord:
 
 def table(record: UnbalancedRecord) -> str:
     """Markdown."""
-    lines = []
-    for row in record.rows:
-        low_to_high = " to ".join(map(percent, row.uar_interval)) if row.uar_interval else "-"
-        lines.append((row.name, f"{percent(row.uar)} ({low_to_high})"))
+    lines = [
+        (
+            row.name,
+            _told(row.uar, row.uar_interval),
+            _told(row.uar_if_spread, row.uar_if_spread_interval),
+        )
+        for row in record.rows
+    ]
+    header = (f"{CLIPS} enrolment clips", "UAR, % (95 %)", "the same, only if they show several")
     return (
-        markdown((f"{CLIPS} enrolment clips", "UAR, % (95 %)"), lines)
+        markdown(header, lines)
         + f"\nRAVDESS speech, real, audio alone, {record.networks} networks, {record.subjects} "
         f"subjects; UAR chance 12.5. Commit {record.commit}; `{record.command}`."
     )
+
+
+def _told(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{percent(value)} ({' to '.join(map(percent, interval))})" if interval else "-"
 
 
 def fill_docs() -> None:

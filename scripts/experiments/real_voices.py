@@ -18,7 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from evidence_tables import replaced
-from real_voices_tables import RealVoicesRecord, VoicesRow, draw_curve, voices_tables
+from real_voices_tables import (
+    RealVoicesRecord,
+    VoicesRow,
+    brief_table,
+    draw_curve,
+    voices_tables,
+)
 
 from jax_avemo import config as settings
 from jax_avemo.command_line import guarded
@@ -44,7 +50,8 @@ RECORDS = {
     "emodb": ROOT / "configs/results/real_voices_emodb.json",
 }
 CURVE = ROOT / "docs/assets/real_voices.svg"
-PAGE = ROOT / "docs/results.md"
+PAGE, README = ROOT / "docs/results.md", ROOT / "README.md"
+MARK_IN_BRIEF = "real voices in brief"
 MARKS = {"ravdess": "real voices", "emodb": "real voices, emodb"}
 AUDIO = ("data.modality=audio", "model.modalities=audio")
 
@@ -199,13 +206,19 @@ def filled(page: str, record: RealVoicesRecord) -> str:
     return replaced(page, MARKS[record.corpus], made, PAGE.name)
 
 
+def filled_readme(text: str, record: RealVoicesRecord) -> str:
+    """README with the short table of RAVDESS between its marks."""
+    return replaced(text, MARK_IN_BRIEF, brief_table(record), README.name)
+
+
 def fill_docs() -> None:
-    """docs/results.md and the curve, from the records that there are."""
+    """docs/results.md, README and the curve, from the records that there are."""
     for path in RECORDS.values():
         if path.exists():
             record = read_voices(path)
             write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
             if record.corpus == "ravdess":
+                write_atomic(README, filled_readme(README.read_text(), record).encode())
                 draw_curve(record, CURVE)
 
 

@@ -70,6 +70,32 @@ def voices_tables(record: RealVoicesRecord) -> str:
     return _recognition(record.rows) + "\n" + leakage + _caption(record)
 
 
+def brief_table(record: RealVoicesRecord) -> str:
+    """Markdown: recognition and leakage of every row, in few columns."""
+    rows = record.rows
+    adjusted = _adjusted(rows, lambda row: row.ours_minus_this)
+    header = (
+        "real voices, unseen people, %",
+        "UAR (95 %)",
+        f"{rows[0].name} minus this, p (Holm)",
+        "identity in z_e: strongest attacker",
+        "floor",
+    )
+    cells = [
+        (
+            row.name,
+            f"{percent(row.uar)} ({_interval(row)})",
+            f"{with_interval(row.ours_minus_this)}, {adjusted[row.name]}"
+            if row.ours_minus_this
+            else "-",
+            _attacked(row.identity),
+            _attacked(row.floor),
+        )
+        for row in rows
+    ]
+    return markdown(header, cells) + "\n" + _caption(record)
+
+
 def _recognition(rows: Sequence[VoicesRow]) -> str:
     header = ("", "UAR, % (95 %)", f"{rows[0].name} minus this", "p (Holm)", "worst quarter")
     adjusted = _adjusted(rows, lambda row: row.ours_minus_this)

@@ -138,3 +138,8 @@ def test_the_page_is_the_record(script, record):
             assert script.filled(page, script.read_voices(path)) == page
         else:
             assert f"<!-- {mark} -->\nNot run yet.\n<!-- end {mark} -->" in page
+    readme = script.README.read_text()
+    assert "| fusion alone |" in script.filled_readme(readme, record)
+    if script.RECORDS["ravdess"].exists():
+        stored = script.read_voices(script.RECORDS["ravdess"])
+        assert script.filled_readme(readme, stored) == readme

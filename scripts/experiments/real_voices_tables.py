@@ -36,12 +36,12 @@ class VoicesRow:
     uar_interval: tuple[float, float] | None
     uar_by_subject: dict[str, float]
     worst_quarter: float
-    ours_minus_this: PairedDifference | None
+    minus_reference: PairedDifference | None
     identity: AttackSummary | None
     """Of unseen people in z_e, as all below."""
     floor: AttackSummary | None
     above_floor: PairedDifference | None
-    ours_identity_minus_this: PairedDifference | None
+    above_floor_minus_reference: PairedDifference | None
     identity_in_z_i: AttackSummary | None
     emotion_in_z_i: AttackSummary | None
     untrained: AttackSummary | None
@@ -73,23 +73,24 @@ def voices_tables(record: RealVoicesRecord) -> str:
 def brief_table(record: RealVoicesRecord) -> str:
     """Markdown: recognition and leakage of every row, in few columns."""
     rows = record.rows
-    adjusted = _adjusted(rows, lambda row: row.ours_minus_this)
+    reference = _reference(rows)
+    adjusted = _adjusted(rows, lambda row: row.minus_reference)
     header = (
         "real voices, unseen people, %",
         "UAR (95 %)",
-        f"{rows[0].name} minus this, p (Holm)",
-        "identity in z_e: strongest attacker",
-        "floor",
+        f"less {reference}, p (Holm)",
+        "identity in z_e",
+        "above the floor",
     )
     cells = [
         (
             row.name,
             f"{percent(row.uar)} ({_interval(row)})",
-            f"{with_interval(row.ours_minus_this)}, {adjusted[row.name]}"
-            if row.ours_minus_this
+            f"{with_interval(row.minus_reference)}, {adjusted[row.name]}"
+            if row.minus_reference
             else "-",
             _attacked(row.identity),
-            _attacked(row.floor),
+            with_interval(row.above_floor) if row.above_floor else "-",
         )
         for row in rows
     ]
@@ -97,21 +98,26 @@ def brief_table(record: RealVoicesRecord) -> str:
 
 
 def _recognition(rows: Sequence[VoicesRow]) -> str:
-    header = ("", "UAR, % (95 %)", f"{rows[0].name} minus this", "p (Holm)", "worst quarter")
-    adjusted = _adjusted(rows, lambda row: row.ours_minus_this)
+    header = ("", "UAR, % (95 %)", f"less {_reference(rows)}", "p (Holm)", "worst quarter")
+    adjusted = _adjusted(rows, lambda row: row.minus_reference)
     return markdown(
         header,
         [
             (
                 row.name,
                 f"{percent(row.uar)} ({_interval(row)})",
-                with_interval(row.ours_minus_this) if row.ours_minus_this else "-",
+                with_interval(row.minus_reference) if row.minus_reference else "-",
                 adjusted[row.name],
                 percent(row.worst_quarter),
             )
             for row in rows
         ],
     )
+
+
+def _reference(rows: Sequence[VoicesRow]) -> str:
+    """The row that the others are compared with."""
+    return next(row.name for row in rows if row.minus_reference is None)
 
 
 def _interval(row: VoicesRow) -> str:
@@ -126,14 +132,14 @@ def _leakage(rows: Sequence[VoicesRow]) -> str:
         "strongest attacker on z_e",
         "floor",
         "above the floor",
-        f"{rows[0].name} minus this, p (Holm)",
+        f"this less {_reference(rows)}'s, p (Holm)",
         "in z_i: identity, emotion",
         "EER of z_e",
     )
-    adjusted = _adjusted(rows, lambda row: row.ours_identity_minus_this)
+    adjusted = _adjusted(rows, lambda row: row.above_floor_minus_reference)
     cells = []
     for row in rows:
-        minus = row.ours_identity_minus_this
+        minus = row.above_floor_minus_reference
         mirror = (row.identity_in_z_i, row.emotion_in_z_i)
         cells.append(
             (

@@ -42,7 +42,8 @@ def test_it_predicts_as_the_run_does_with_its_temperatures(run, folder):
     rows = [{name: value[row] for name, value in inputs.items()} for row in range(3)]
     shared, ours = load(folder), load(run)
     found, expected = shared._run(rows), ours._run(rows)
-    np.testing.assert_array_equal(found["z_e"], expected["z_e"])
+    # Two programs: the temperature is a constant of one.
+    np.testing.assert_allclose(found["z_e"], expected["z_e"], rtol=1e-5, atol=1e-5)
     logits = np.log(expected["probabilities"]) / 2
     scaled = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(found["probabilities"], scaled, atol=1e-6)

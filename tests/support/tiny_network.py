@@ -38,6 +38,7 @@ TINY = settings.make_config("tests", "tiny").model.to_dict() | {
     "encoder_hidden": 7,
     "adversary_hidden": 5,
     "erasure": False,
+    "functionals_dropout": 0.0,
     "person_centred": False,
     "dropout": 0.0,
     "batch_norm_momentum": 0.9,

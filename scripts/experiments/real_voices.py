@@ -68,9 +68,13 @@ class Row(NamedTuple):
 
 
 REFERENCE = "fusion alone"
+FUSION = "configs/ablations.py:fusion_only"
 CENTRED = "configs/ablations.py:person_centred"
+UNTRAINED_CENTRE = ("model.person_centred=True", "objective.person_centred_weight=0.0")
 ROWS = (
-    Row(REFERENCE, "configs/ablations.py:fusion_only"),
+    Row(REFERENCE, FUSION),
+    Row("fusion alone, 8 enrolled", FUSION, UNTRAINED_CENTRE, 8),
+    Row("sampler alone", "configs/ablations.py:decorrelated_fusion"),
     Row("as described", "configs/ablations.py:as_described"),
     Row("post-hoc erasure", "configs/ablations.py:no_coupling", ("train.resample=False",)),
     Row("narrow z_e", "configs/ablations.py:not_centred"),
@@ -78,6 +82,8 @@ ROWS = (
     Row("person-centred, 8 enrolled", "configs/ablations.py:wide_z_e", (), 8, "centred"),
     Row("both", CENTRED, curve="both"),
     Row("both, 8 enrolled", CENTRED, (), 8, "both"),
+    Row("both, no functionals", CENTRED, ("model.functionals=False",)),
+    Row("both, no functionals, 8 enrolled", CENTRED, ("model.functionals=False",), 8),
 )
 """Rows of one config and overrides share their networks. Every row is compared with REFERENCE."""
 

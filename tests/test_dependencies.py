@@ -30,6 +30,7 @@ TOOLS = {
 }
 """Distributions that nothing imports, and the command that needs them."""
 GUARDED = {
+    "jax_avemo/data/beam.py": "beam",
     "jax_avemo/doctor.py": "demo",  # tells which extras are missing
     "jax_avemo/inference/model_folder.py": "hub",  # tests/inference
     "jax_avemo/inference/notebook.py": "report",  # tests/inference

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 from jax_avemo.command_line import natural
 from jax_avemo.configs.default import DEFAULT
 from jax_avemo.data.corpora import READERS
+from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
 HELP = "turn a corpus's media files into clips"
@@ -33,6 +35,18 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
     p.add_argument("--workers", type=natural, default=0, help="processes (0: one a core)")
+    p.add_argument(
+        "--beam-runner",
+        metavar="NAME",
+        default="",
+        help="make the clips in Apache Beam: DirectRunner, FlinkRunner, SparkRunner",
+    )
+    p.add_argument(
+        "--beam-options",
+        metavar="OPTIONS",
+        default="",
+        help="Beam's own, as one argument: --beam-options='--direct_num_workers=2'",
+    )
     p.add_argument(
         "--size", type=int, default=stored["stored_size"], help="side of the stored face crops, px"
     )
@@ -68,6 +82,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make the clips and say what became of each file."""
+    from jax_avemo.data.beam import BeamRunner
     from jax_avemo.data.clip import ClipOptions
     from jax_avemo.data.prepare import prepare
     from jax_avemo.data.preview import PREVIEW_NAME, write_previews
@@ -82,8 +97,16 @@ def run(args: argparse.Namespace) -> None:
         need_audio=args.modality != "video",
         audio_track=args.audio_track,
     )
+    if args.beam_options and not args.beam_runner:
+        raise UserError("--beam-options without --beam-runner: say which runner they are for")
+    beam = BeamRunner(args.beam_runner, tuple(shlex.split(args.beam_options)))
     summary = prepare(
-        args.corpus, args.source, args.data_dir, options, workers=args.workers or None
+        args.corpus,
+        args.source,
+        args.data_dir,
+        options,
+        workers=args.workers or None,
+        beam=beam if beam.name else None,
     )
     if args.preview:
         count = len(write_previews(args.data_dir))

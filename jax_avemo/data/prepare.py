@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes, make_clip
+from jax_avemo.data.beam import BeamRunner, make_in_beam
+from jax_avemo.data.clip import ClipOptions, clip_from_bytes, clip_to_bytes
 from jax_avemo.data.corpora import Scan, scan_corpus
 from jax_avemo.data.corpora.scan import with_modalities
 from jax_avemo.data.same_takes import (
@@ -22,6 +22,7 @@ from jax_avemo.data.same_takes import (
     find_same_takes,
     same_take_notes,
 )
+from jax_avemo.data.staging import CLIP, REJECT, ClipTask, make_clips
 from jax_avemo.data.summary import (
     SUMMARY_NAME,
     ClipFigures,
@@ -35,9 +36,7 @@ from jax_avemo.data.summary import (
     to_text,
     unlike_published,
 )
-from jax_avemo.media.decoding.archives import ArchiveError, file_state, locate, unpack
-from jax_avemo.media.faces.main_face import FaceDetector
-from jax_avemo.media.sandbox import run_isolated
+from jax_avemo.media.decoding.archives import ArchiveError, file_state
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_atomic, write_json
 from jax_avemo.runtime.progress import Progress
@@ -55,15 +54,17 @@ def prepare(
     options: ClipOptions,
     *,
     workers: int | None = None,
+    beam: BeamRunner | None = None,
 ) -> Summary:
     """Make clips of the corpus at `source` in `data_dir`, or of what is new there.
 
     Writes `clips/` (see data.clips), `rejects.csv`, `summary.txt` and, last, `summary.json`. A
     killed run goes on where it was; with nothing new it returns at once. A file that hangs or
-    crashes its decoder is rejected and the rest goes on. `workers` None = one a core.
+    crashes its decoder is rejected and the rest goes on. `workers` None = one a core. With `beam`
+    the clips are made by Apache Beam's workers instead: the same bytes, the same rejects.
 
-    Raises UserError when the source has no take, when all are rejected, and when `data_dir` holds
-    clips of another corpus or with other options.
+    Raises UserError when the source has no take, when all are rejected, when `data_dir` holds
+    clips of another corpus or with other options, and when Beam fails.
     """
     source, data_dir = Path(source), Path(data_dir)
     summary = read_summary(data_dir)
@@ -79,7 +80,7 @@ def prepare(
     busy = f"another process is preparing clips in {data_dir}: wait for it or end it"
     with locked(data_dir, busy):
         return _Preparation(corpus, source, data_dir, options, scan, sources, fingerprint).run(
-            workers or len(os.sched_getaffinity(0))
+            beam or workers or len(os.sched_getaffinity(0))
         )
 
 
@@ -139,7 +140,7 @@ class _Preparation:
     def synthetic(self) -> bool:
         return self.scan.synthetic or self.corpus == "demo"
 
-    def run(self, workers: int) -> Summary:
+    def run(self, workers: int | BeamRunner) -> Summary:
         staging = self.data_dir / _STAGING_NAME
         staging.mkdir(exist_ok=True)
         self._reuse()
@@ -159,17 +160,14 @@ class _Preparation:
         shutil.rmtree(staging)
         return summary
 
-    def _staged(self, position: int, suffix: str) -> Path:
+    def _task(self, position: int) -> ClipTask:
         # Other options or another version of the file have another name.
         name = _digest([self.corpus, self.options.to_dict(), self.sources[position]])
-        return self.data_dir / _STAGING_NAME / f"{name}{suffix}"
+        stem = self.data_dir.absolute() / _STAGING_NAME / name
+        return ClipTask(self.scan.recordings[position], self.options, stem)
 
     def _missing(self) -> list[int]:
-        return [
-            position
-            for position in range(len(self.sources))
-            if not any(self._staged(position, suffix).is_file() for suffix in (".clip", ".reject"))
-        ]
+        return [k for k in range(len(self.sources)) if not self._task(k).done()]
 
     def _reuse(self) -> None:
         """Stage what an existing data set already has."""
@@ -185,23 +183,19 @@ class _Preparation:
             for position in self._missing():
                 index = places.get(self.sources[position])
                 if index is not None:
-                    write_atomic(self._staged(position, ".clip"), clip_to_bytes(stored[index]))
+                    write_atomic(self._task(position).path(CLIP), clip_to_bytes(stored[index]))
 
-    def _make_missing(self, workers: int) -> None:
-        missing = self._missing()
-        tasks = [(self.scan.recordings[position], self.options) for position in missing]
+    def _make_missing(self, workers: int | BeamRunner) -> None:
+        tasks = [self._task(position) for position in self._missing()]
         total = len(self.sources)
         rejected = 0
-        with Progress(total, "preparing", unit="clips", start=total - len(missing)) as progress:
-            make = functools.partial(_make, self.data_dir / _STAGING_NAME)
-            for outcome in run_isolated(make, tasks, workers=workers):
-                # Written here, so that a full disk ends the run and rejects nothing.
-                position = missing[outcome.index]
-                if outcome.value is not None:
-                    write_atomic(self._staged(position, ".clip"), outcome.value)
-                else:
-                    rejected += 1
-                    write_atomic(self._staged(position, ".reject"), str(outcome.error).encode())
+        with Progress(total, "preparing", unit="clips", start=total - len(tasks)) as progress:
+            if isinstance(workers, BeamRunner):
+                made = make_in_beam(tasks, workers)
+            else:
+                made = make_clips(tasks, workers=workers)
+            for task in made:
+                rejected += task.path(REJECT).is_file()
                 progress.advance(rejected=rejected)
 
     def _collect(self) -> tuple[dict[int, ClipFigures], list[list[Labels]], list[Reject]]:
@@ -210,12 +204,13 @@ class _Preparation:
         figures: dict[int, ClipFigures] = {}
         digests: dict[int, str] = {}
         for position, recording in enumerate(self.scan.recordings):
-            if self._staged(position, ".clip").is_file():
+            task = self._task(position)
+            if task.path(CLIP).is_file():
                 clip = self._read_staged(position)
                 figures[position] = measure(clip)
                 digests[position] = content_digest(clip)
             else:
-                reason = self._staged(position, ".reject").read_text()
+                reason = task.path(REJECT).read_text()
                 rejects.append(Reject(recording.labels.key, reason))
         same_takes = []
         for positions in find_same_takes(digests):
@@ -229,7 +224,7 @@ class _Preparation:
         return figures, same_takes, rejects
 
     def _read_staged(self, position: int) -> Clip:
-        path = self._staged(position, ".clip")
+        path = self._task(position).path(CLIP)
         try:
             return clip_from_bytes(path.read_bytes())
         except ValueError as error:
@@ -304,29 +299,3 @@ class _Preparation:
     def _write_rejects(self, rejects: list[Reject]) -> None:
         rows = [("path", "reason"), *((reject.path, reject.reason) for reject in rejects)]
         write_atomic(self.data_dir / REJECTS_NAME, to_csv(rows).encode())
-
-
-@functools.cache
-def _detector() -> FaceDetector:
-    """One for the life of a worker, which has a single thread."""
-    return FaceDetector()
-
-
-def _make(staging: Path, task: tuple[Recording, ClipOptions]) -> bytes:
-    """What a worker does; what is in an archive is unpacked into `staging` meanwhile."""
-    recording, options = task
-    with contextlib.ExitStack() as cleanup:
-
-        def at_hand(path: Path, use: str) -> Path:
-            if path.exists() or locate(path) is None:
-                return path
-            # The suffix stays, since a container may be told by it; the rest of the name does not.
-            plain = staging / f"{use}-{os.getpid()}{path.suffix}"
-            cleanup.callback(plain.unlink, missing_ok=True)
-            unpack(path, plain)
-            return plain
-
-        found = dataclasses.replace(recording, path=at_hand(recording.path, "seen"))
-        if recording.sound is not None:
-            found = dataclasses.replace(found, sound=at_hand(recording.sound, "heard"))
-        return clip_to_bytes(make_clip(found, options, detector=_detector()))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support.media_files import face_picture, face_takes, tone, write_media
 
-from jax_avemo.data import prepare as module
+from jax_avemo.data import staging
 from jax_avemo.data.clip import ClipOptions
 from jax_avemo.data.prepare import prepare
 from jax_avemo.media.sandbox import Limits
@@ -139,11 +139,11 @@ def test_every_refusal_has_its_own_reason_and_the_batch_goes_on(tmp_path, good):
     assert {name for name in everything(tmp_path) - before if not name.startswith("data")} == set()
 
 
-def hanging_make(staging: Path, task) -> bytes:
+def hanging_make(task) -> bytes:
     """Stands for a decoder that hangs."""
-    if task[0].path.name == "hangs.mp4":
+    if task.recording.path.name == "hangs.mp4":
         time.sleep(600)
-    return module._make(staging, task)
+    return staging._make(task)
 
 
 @pytest.mark.slow
@@ -152,9 +152,9 @@ def test_a_decoder_that_hangs_costs_its_clip_alone(tmp_path, good, monkeypatch):
     takes.mkdir(parents=True)
     for name in ("a.mp4", "hangs.mp4", "z.mp4"):
         shutil.copy(good, takes / name)
-    limited = functools.partial(module.run_isolated, limits=Limits(seconds=8))
-    monkeypatch.setattr(module, "run_isolated", limited)
-    monkeypatch.setattr(module, "_make", hanging_make)
+    limited = functools.partial(staging.run_isolated, limits=Limits(seconds=8))
+    monkeypatch.setattr(staging, "run_isolated", limited)
+    monkeypatch.setattr(staging, "_make", hanging_make)
     summary = prepare("folder", tmp_path / "source", tmp_path / "data", OPTIONS, workers=1)
     assert summary.clips == 2
     assert [(Path(r.path).name, r.reason) for r in summary.rejects] == [

@@ -64,13 +64,13 @@ def prepared(tmp_path_factory, source) -> Path:
 def tasks_done(monkeypatch) -> list:
     """Collects the recordings that workers are given."""
     done: list = []
-    original = module.run_isolated
+    original = module.make_clips
 
-    def counted(function, tasks, **keywords):
-        done.extend(recording.labels.key for recording, _ in tasks)
-        return original(function, tasks, **keywords)
+    def counted(tasks, **keywords):
+        done.extend(task.recording.labels.key for task in tasks)
+        return original(tasks, **keywords)
 
-    monkeypatch.setattr(module, "run_isolated", counted)
+    monkeypatch.setattr(module, "make_clips", counted)
     return done
 
 

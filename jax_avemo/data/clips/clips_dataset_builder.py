@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
+from unittest import mock
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import example_serializer
 
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_json
@@ -85,6 +87,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
 
 
+class _InOrder(example_serializer.ExampleSerializer):
+    """Features in the order of their names, so that the same clips are the same bytes.
+
+    TFDS leaves the order to protobuf, which changes it from process to process.
+    """
+
+    def serialize_example(self, example: Any) -> Any:
+        return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+
 def write_clips(
     folder: Path,
     clips: Iterable[Clip],
@@ -109,8 +121,9 @@ def write_clips(
         raise ValueError("two clips have the same key")
     tfds.disable_progress_bar()
     builder = Builder(clips=clips, data_dir=str(folder))
+    in_order = mock.patch.object(example_serializer, "ExampleSerializer", _InOrder)
     # It tells on stdout what it does; there, only data may stand.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with in_order, contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare()
     index = {
         "emotions": list(emotions),

@@ -103,7 +103,7 @@ def test_hostile_and_broken_archives_are_refused_with_their_reason(prepared, dow
 
 
 def test_an_unchanged_archive_has_nothing_to_do(prepared, downloads, monkeypatch):
-    monkeypatch.setattr(module, "run_isolated", None)
+    monkeypatch.setattr(module, "make_clips", None)
     (downloads / "Video_Speech_Actor_02.ZIP").touch()  # its date is no content
     assert prepare("ravdess", downloads, prepared[0], OPTIONS) == prepared[1]
 

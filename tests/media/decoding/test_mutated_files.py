@@ -1,6 +1,5 @@
 """Mutated files: nothing but clips and reasons come of them, and nothing else happens."""
 
-import functools
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from support.media_files import face_takes, tone, write_media
 
-from jax_avemo.data import prepare as module
+from jax_avemo.data import staging as module
 from jax_avemo.data.clip import ClipOptions, clip_from_bytes
 from jax_avemo.media.sandbox import Limits, run_isolated
 from jax_avemo.schema import Labels, Recording
@@ -103,13 +102,14 @@ def test_mutants_give_clips_or_reasons_and_nothing_else(tmp_path, capsys):
         options = ClipOptions(
             frame_size=48, frames_per_second=10, max_seconds=5, need_video=suffix not in AUDIO_ALONE
         )
-        tasks.append((Recording(Labels(path.name, "happy", "01"), path), options))
+        recording = Recording(Labels(path.name, "happy", "01"), path)
+        tasks.append(module.ClipTask(recording, options, staging / path.name))
     before = snapshot(tmp_path)
     reasons: Counter[str] = Counter()
     began = time.monotonic()
     done = set()
-    work = functools.partial(module._make, staging)
-    for outcome in run_isolated(work, tasks, workers=len(os.sched_getaffinity(0)), limits=LIMITS):
+    workers = len(os.sched_getaffinity(0))
+    for outcome in run_isolated(module._make, tasks, workers=workers, limits=LIMITS):
         done.add(outcome.index)
         if outcome.value is not None:
             clip = clip_from_bytes(outcome.value)

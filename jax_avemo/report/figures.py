@@ -343,6 +343,21 @@ def project(x: Float[np.ndarray, "N D"], method: str, seed: int) -> Float[np.nda
         return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled)
 
 
+def over_clips(uar: Mapping[int, Estimate], chance: float) -> Panel:
+    """UAR over the number of enrolled clips, evenly spaced; dotted: chance."""
+    panel, axis = new_panel("UAR over enrolled clips, %", 2.6)
+    places = range(len(uar))
+    axis.plot(places, [100 * found.value for found in uar.values()], color=SERIES[1], lw=1.2)
+    for place, found in zip(places, uar.values(), strict=True):
+        if found.low is not None and found.high is not None:
+            axis.plot([place] * 2, [100 * found.low, 100 * found.high], color=SERIES[0], lw=2)
+        axis.plot(place, 100 * found.value, "o", color=SERIES[1], ms=6)
+    axis.axhline(100 * chance, color=INK, lw=0.8, ls=":")
+    axis.set_xticks(places, [str(clips) for clips in uar])
+    axis.set_xlabel("unlabelled clips of the person; dotted: chance")
+    return panel
+
+
 def trade_off(points: Mapping[str, tuple[float, float]], chance: float) -> Panel:
     """UAR against identity read from z_e: up and to the left is better."""
     panel, axis = new_panel("UAR against leakage", 3.2 + 0.12 * len(points))

@@ -6,21 +6,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from jax_avemo.evaluation.leakage_summary import FLOOR, strongest
 from jax_avemo.evaluation.metrics import recall_and_precision
 from jax_avemo.evaluation.predictions import ClipPrediction
-from jax_avemo.evaluation.results import Condition, Facts, Metrics, Results
+from jax_avemo.evaluation.results import (
+    Condition,
+    Estimate,
+    Facts,
+    Metrics,
+    PeopleAttacked,
+    Results,
+)
 from jax_avemo.evaluation.tables import (
     LEAKAGE_HEADER,
     interval,
     leakage_notes,
     leakage_rows,
+    p_value,
     percent,
     with_interval,
 )
 from jax_avemo.report import attention_figures, figures, html
 from jax_avemo.report.attention_maps import Looked
 
-SECTIONS = 11
+SECTIONS = 12
 """That `run_page` makes."""
 
 
@@ -76,6 +85,7 @@ def run_page(
     add("Training", _training(files.log, results.step))
     add("Calibration", _calibration(results))
     add("Identity leakage", _leakage(results))
+    add("Enrolment", _enrolment(results) if results.enrolment else "")
     add("Embeddings", "" if files.embeddings is None else _projections(files.embeddings))
     note = html.text(without_attention, css="soft") if without_attention else ""
     add("Attention", _attention(looked) if looked else note)
@@ -208,6 +218,38 @@ def _leakage(results: Results) -> str:
             css="soft",
         )
     )
+
+
+def _enrolment(results: Results) -> str:
+    """UAR over the number of enrolled clips, paired with none."""
+    uar = {0: results.test.estimates["UAR"]}
+    uar |= {row.clips: Estimate.of(row.uar, row.uar_interval) for row in results.enrolment}
+    rows = [
+        (
+            row.clips,
+            with_interval(uar[row.clips]),
+            with_interval(row.minus_none),
+            p_value(row.minus_none.p_value),
+            _read_from(row.leakage, "z_e"),
+            _read_from(row.leakage, FLOOR),
+        )
+        for row in results.enrolment
+    ]
+    caption = (
+        "Clips are read against other clips of their person, of which nothing but the person is "
+        "known. 95 % intervals over people; p of exact sign flips, not adjusted. Where a person "
+        "has fewer other clips, all of them."
+    )
+    header = ("clips", "UAR, %", "less none, paired", "p", "identity in z_e, %", "floor, %")
+    return html.figure([figures.over_clips(uar, results.test.chance)], caption) + html.table(
+        header, rows
+    )
+
+
+def _read_from(attacked: PeopleAttacked | None, representation: str) -> str:
+    if attacked is None:
+        return "-"
+    return percent(strongest(attacked.identity[representation])[1].balanced_accuracy)
 
 
 def _projections(embeddings: Mapping[str, Any]) -> str:

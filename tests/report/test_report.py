@@ -14,7 +14,7 @@ import matplotlib.text
 import numpy as np
 import pytest
 from support.crossval_runs import write_finished
-from support.made_results import EMOTIONS, made_results, with_test
+from support.made_results import EMOTIONS, made_enrolment, made_results, with_test
 
 from jax_avemo import config as settings
 from jax_avemo.crossval import crossval_record, runner
@@ -287,6 +287,22 @@ def test_the_worst_mistake_is_the_most_confident_wrong_clip(page):
     assert "a.mp4" not in section
 
 
+def test_enrolment_is_shown_over_the_number_of_clips(page):
+    assert ">Enrolment</h2>" not in page
+    drawn = run_page._enrolment(made_results(enrolment=made_enrolment()))
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", drawn)
+    assert cells[:6] == [
+        "1",
+        "75.0 (65.0 to 85.0)",
+        "+5.0 (-1.0 to +11.0)",
+        "0.062",
+        "60.0",
+        "40.0",
+    ]
+    assert [cells[6], *cells[9:]] == ["8", "0.062", "-", "-"]
+    assert drawn.count("<svg") == 1
+
+
 def test_every_emotion_has_recall_and_precision_in_one_order():
     results = replace(made_results(), emotions=("sad", "happy"))  # as some corpus lists them
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", run_page._emotions(results))
@@ -357,7 +373,7 @@ def test_without_the_clips_the_report_says_why(tmp_path, capsys):
     assert "The network was not run on its clips: " in text
     said = capsys.readouterr().err
     assert "no attention in the report" in said
-    assert "12/12 sections" in said
+    assert "13/13 sections" in said
 
 
 def test_confusion_and_curves_stand_beside_the_page_too(tmp_path):

@@ -10,6 +10,7 @@ from jax_avemo.evaluation.results import (
     AttackResult,
     Calibration,
     ClipCounts,
+    Enrolled,
     Leakage,
     Metrics,
     MetricsByPart,
@@ -20,6 +21,7 @@ from jax_avemo.evaluation.results import (
     TestCalibration,
     VerificationResult,
 )
+from jax_avemo.evaluation.statistics import PairedDifference
 
 EMOTIONS = ("happy", "sad")
 
@@ -98,6 +100,30 @@ def made_leakage() -> Leakage:
         known=None,
         verification={"z_e": {"cosine": verified(0.345), "plda": verified(0.321, 0.377)}},
         not_measured=("known subjects: too few",),
+    )
+
+
+def made_enrolment() -> tuple[Enrolled, ...]:
+    """Of one and of eight clips; the second was not attacked."""
+    better = PairedDifference(0.05, -0.01, 0.11, 0.0625)
+    people = {"04": 0.8, "05": 0.7}
+    return (
+        Enrolled(
+            clips=1,
+            uar=0.75,
+            uar_interval=(0.65, 0.85),
+            uar_by_subject=people,
+            minus_none=better,
+            leakage=made_attacks(0.6, 0.4),
+        ),
+        Enrolled(
+            clips=8,
+            uar=0.8,
+            uar_interval=None,
+            uar_by_subject=people,
+            minus_none=better,
+            leakage=None,
+        ),
     )
 
 

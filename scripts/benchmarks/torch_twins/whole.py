@@ -1,6 +1,7 @@
 """PyTorch twin of the whole network, and of its training step."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -121,10 +122,12 @@ class AVEmoTwin(nn.Module):
         )
         functionals = len(VOICE) + 3 * model.mel_bands + 4 * min(CEPSTRA, model.mel_bands)
         self.utterance = nn.Sequential(
-            nn.BatchNorm1d(functionals, momentum=momentum),
-            nn.Hardtanh(-LARGEST, LARGEST),
-            nn.Dropout(model.functionals_dropout),
-            nn.Linear(functionals, width),
+            OrderedDict(
+                norm=nn.BatchNorm1d(functionals, momentum=momentum),
+                cut=nn.Hardtanh(-LARGEST, LARGEST),
+                dropout=nn.Dropout(model.functionals_dropout),
+                layer=nn.Linear(functionals, width),
+            )
         )
         self.video_head = nn.Linear(width, model.num_emotions)
         self.audio_head = nn.Linear(width, model.num_emotions)

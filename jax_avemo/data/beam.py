@@ -6,9 +6,8 @@ a file of its own, as in a preparation on one machine, so the two go on from eac
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jax_avemo.data.staging import CLIP, REJECT, ClipTask, make_clips
 from jax_avemo.runtime.errors import UserError
@@ -80,7 +79,7 @@ def _run_pipeline(tasks: Sequence[ClipTask], runner: BeamRunner) -> None:
             pipeline
             | "Batches" >> beam.Create(list(_batches(tasks)))
             | "Spread" >> beam.Reshuffle()
-            | "MakeClips" >> beam.FlatMap(_make_batch)
+            | "MakeClips" >> beam.Map(_make_batch)
         )
 
 
@@ -89,11 +88,10 @@ def _batches(tasks: Sequence[ClipTask]) -> Iterator[list[ClipTask]]:
         yield list(tasks[start : start + BATCH_CLIPS])
 
 
-def _make_batch(tasks: Iterable[ClipTask]) -> Iterator[Any]:
+def _make_batch(tasks: Sequence[ClipTask]) -> None:
     """What a Beam worker does; after a failure Beam gives the same batch once more."""
     for _ in make_clips([task for task in tasks if not task.done()], workers=1):
         pass
-    return iter(())
 
 
 def _told(error: BaseException, runner: BeamRunner) -> BaseException:

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ from jax_avemo.schema import Clip, Labels, Recording
 
 REJECTS_NAME, TEXT_NAME = "rejects.csv", "summary.txt"
 _STAGING_NAME = ".staging"
+MakeClips = Callable[[Sequence[ClipTask]], Iterator[ClipTask]]
+"""Stages the clips of tasks and yields each task that is done."""
 
 
 def prepare(
@@ -79,9 +82,11 @@ def prepare(
         return summary
     busy = f"another process is preparing clips in {data_dir}: wait for it or end it"
     with locked(data_dir, busy):
-        return _Preparation(corpus, source, data_dir, options, scan, sources, fingerprint).run(
-            beam or workers or len(os.sched_getaffinity(0))
-        )
+        if beam is not None:
+            make: MakeClips = functools.partial(make_in_beam, runner=beam)
+        else:
+            make = functools.partial(make_clips, workers=workers or len(os.sched_getaffinity(0)))
+        return _Preparation(corpus, source, data_dir, options, scan, sources, fingerprint).run(make)
 
 
 def _scan(corpus: str, source: Path, options: ClipOptions) -> Scan:
@@ -140,11 +145,11 @@ class _Preparation:
     def synthetic(self) -> bool:
         return self.scan.synthetic or self.corpus == "demo"
 
-    def run(self, workers: int | BeamRunner) -> Summary:
+    def run(self, make: MakeClips) -> Summary:
         staging = self.data_dir / _STAGING_NAME
         staging.mkdir(exist_ok=True)
         self._reuse()
-        self._make_missing(workers)
+        self._make_missing(make)
         figures, same_takes, rejects = self._collect()
         if not figures:
             self._write_rejects(rejects)
@@ -185,16 +190,12 @@ class _Preparation:
                 if index is not None:
                     write_atomic(self._task(position).path(CLIP), clip_to_bytes(stored[index]))
 
-    def _make_missing(self, workers: int | BeamRunner) -> None:
+    def _make_missing(self, make: MakeClips) -> None:
         tasks = [self._task(position) for position in self._missing()]
         total = len(self.sources)
         rejected = 0
         with Progress(total, "preparing", unit="clips", start=total - len(tasks)) as progress:
-            if isinstance(workers, BeamRunner):
-                made = make_in_beam(tasks, workers)
-            else:
-                made = make_clips(tasks, workers=workers)
-            for task in made:
+            for task in make(tasks):
                 rejected += task.path(REJECT).is_file()
                 progress.advance(rejected=rejected)
 

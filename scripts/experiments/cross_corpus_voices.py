@@ -54,6 +54,16 @@ class Recall(NamedTuple):
     by_subject: dict[str, float]
 
 
+class Heard(NamedTuple):
+    """What one network makes of the other corpus."""
+
+    recalls: dict[int, Recall]
+    """By the number of enrolled clips; 0 alone where the network is not person-centred."""
+    emotions: tuple[str, ...]
+    clips: int
+    trained_on: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class CrossCorpusRow:
     """One method on the other corpus."""
@@ -84,8 +94,8 @@ def record_path(corpus: str) -> Path:
     return ROOT / f"configs/results/cross_corpus_{corpus}.json"
 
 
-def of_run(run: Path, clips: ClipSource) -> tuple[dict[int, Recall], tuple[str, ...], int, str]:
-    """UAR by person without and, if person-centred, with enrolment; emotions; clips; corpus."""
+def of_run(run: Path, clips: ClipSource) -> Heard:
+    """Recall of one network on the emotions that both corpora have."""
     trained = load_run(run)
     home = trained.config.data.corpus
     seen = {*trained.split.train, *trained.split.probe, *trained.split.validation}
@@ -124,32 +134,31 @@ def of_run(run: Path, clips: ClipSource) -> tuple[dict[int, Recall], tuple[str, 
             means = mean_of_other_clips(outputs["z"], subjects, takes, ENROLLED, rng)
             drawn.append(heads(trained.variables, outputs["z"], means)[0])
         found[ENROLLED] = by_person(drawn)
-    return found, names, len(rows), home
+    return Heard(found, names, len(rows), home)
 
 
 def measure(runs: Mapping[str, Sequence[Path]], clips: ClipSource) -> CrossCorpusRecord:
     """Every network of every experiment."""
     rows: dict[str, list[Recall]] = {}
-    commits, facts = set(), None
+    commits, heard = set(), None
     with Progress(sum(map(len, runs.values())), "evaluating", unit="networks") as progress:
         for experiment, folders in runs.items():
             for run in folders:
-                found, *facts = of_run(run, clips)
+                heard = of_run(run, clips)
                 commits.add(read_results(run / "results.json").commit or "unknown")
-                for enrolled, recall in found.items():
+                for enrolled, recall in heard.recalls.items():
                     more = f", {enrolled} enrolled" * bool(enrolled)
                     rows.setdefault(EXPERIMENTS[experiment] + more, []).append(recall)
                 progress.advance()
-    assert facts is not None
-    emotions, count, home = facts
+    assert heard is not None
     return CrossCorpusRecord(
         command=f"python scripts/experiments/cross_corpus_voices.py --corpus {clips.corpus} "
         "--data-dir DIR RUNS",
         commits=tuple(sorted(commits)),
-        trained_on=home,
+        trained_on=heard.trained_on,
         corpus=clips.corpus,
-        emotions=emotions,
-        clips=count,
+        emotions=heard.emotions,
+        clips=heard.clips,
         rows=tuple(
             CrossCorpusRow(
                 name=name,

@@ -1,6 +1,5 @@
 """The table of another corpus's voices from a made-up record."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -15,13 +14,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def script():
     sys.path.insert(0, str(ROOT / "scripts/experiments"))
-    path = ROOT / "scripts/experiments/cross_corpus_voices.py"
-    spec = importlib.util.spec_from_file_location("cross_corpus_voices", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cross_corpus_voices"] = module  # dataclasses look their annotations up there
-    spec.loader.exec_module(module)
-    sys.path.remove(str(ROOT / "scripts/experiments"))
-    return module
+    import cross_corpus_voices
+
+    return cross_corpus_voices
 
 
 def row(script, name, *uar):

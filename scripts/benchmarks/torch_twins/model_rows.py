@@ -118,6 +118,7 @@ def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any
         settings.set_field(changed, "train.warmup_fraction", 0.0)
         if not with_dropout:
             settings.set_field(changed, "model.dropout", 0.0)
+            settings.set_field(changed, "model.functionals_dropout", 0.0)
             settings.set_field(changed, "train.modality_dropout", 0.0)
         model = build.build_model(changed, EMOTIONS, SUBJECTS)
         return prepare_training(changed, model, total_steps, data_mesh())
@@ -154,7 +155,7 @@ def training_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> Any
         state, step = prepared(with_dropout=False)
         variables = stirred({"params": state.params, "batch_stats": state.batch_stats})
         state = state.replace(params=jax.device_put(variables["params"]))
-        twin = whole.AVEmoTwin(setting.model(dropout=0.0))
+        twin = whole.AVEmoTwin(setting.model(dropout=0.0, functionals_dropout=0.0))
         images.load(twin, variables)
         _, found = step(state, place_batch(batch, data_mesh()), jax.random.key(1))
         expected = their_step(twin, lambda f: f, dropping=False)()

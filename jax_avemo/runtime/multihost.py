@@ -79,13 +79,25 @@ def from_first(work: Callable[[], T]) -> T:
 
 
 def check_same(settings: dict[str, Any]) -> None:
-    """Refuse to be one process of another experiment than process 0's (settings: JSON values)."""
+    """Refuse to be one process of another experiment than process 0's (settings: JSON values).
+
+    All wait for all, so that process 0 does not begin hours of work for a run that was refused.
+
+    Raises:
+      UserError: the settings differ, here or in another process.
+    """
     for name, value in from_first(lambda: settings).items():
         if settings[name] != value:
             raise UserError(
                 f"process {index()} was started with {name}={settings[name]!r}, process 0 "
                 f"with {value!r}; give all the same command"
             )
+    if count() == 1:
+        return
+    key = f"avemo/same/{next(_numbers)}"
+    _client().key_value_set(f"{key}/{index()}", "")
+    for process in range(count()):
+        _wait_for(f"{key}/{process}")
 
 
 def agreed_signal(came: list[int], step: int) -> int:
@@ -198,16 +210,22 @@ def _leave(code: int, said: str) -> None:
         client.key_value_set(_FAILED, f"process {index()} stopped: {said}")
     with contextlib.suppress(jax.errors.JaxRuntimeError):  # process 0 is gone
         client.key_value_set(f"avemo/heard/{index()}", "", allow_overwrite=True)
-        waited = 0.0
-        # The store lives in process 0: let the others read it, but for those who are dead.
-        while waited < _FAREWELL_SECONDS:
-            if len(client.key_value_dir_get("avemo/heard/")) == count():
-                break
-            time.sleep(0.2)
-            waited += 0.2
+        if is_first():
+            _let_the_others_hear(client)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _let_the_others_hear(client: Any) -> None:
+    """Keep the store, which lives in this process, until they have read it, but for the dead."""
+    waited = 0.0
+    while waited < _FAREWELL_SECONDS:
+        if len(client.key_value_dir_get("avemo/heard/")) == count():
+            break
+        time.sleep(0.2)
+        waited += 0.2
+    time.sleep(1.0)  # they end: JAX aborts whoever still runs when the store goes
 
 
 def _end() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from jax_avemo.runtime import cluster
+from jax_avemo.runtime import cluster, remote
 from jax_avemo.runtime.accelerators import device_failure, tpu_present
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
@@ -62,6 +62,11 @@ def natural(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is less than 0")
     return value
+
+
+def location(text: str) -> Path | str:
+    """The type of an argument that names a folder or file: a path, or a URL as it is."""
+    return text if remote.is_remote(text) else Path(text)
 
 
 def guarded(work: Callable[[], None]) -> int:
@@ -129,7 +134,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help="experiment; ARG is a size (tiny, cpu, full) or an ablation's NAME[,SIZE]",
     )
     parser.add_argument(
-        "--workdir", type=Path, metavar="DIR", help="directory of the run (default: runs/NAME)"
+        "--workdir", type=location, metavar="DIR", help="directory of the run (default: runs/NAME)"
     )
     cluster.add_arguments(parser)
     accept_overrides(parser)
@@ -154,6 +159,26 @@ def parse(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def run_directory(args: argparse.Namespace, config: ConfigDict) -> Path:
-    """Where the run goes: `--workdir`, or runs/NAME."""
-    return args.workdir or Path("runs") / config.name
+@contextmanager
+def run_directory(args: argparse.Namespace, config: ConfigDict) -> Iterator[Path]:
+    """Where the run goes: `--workdir`, or runs/NAME. It and the clips are kept in step with URLs.
+
+    Raises:
+      UserError: a URL, and several processes.
+    """
+    run = args.workdir or Path("runs") / config.name
+    places = [run, config.data.data_dir] if config.data.data_dir else [run]
+    with in_step(*places) as here:
+        yield here[0]
+
+
+@contextmanager
+def in_step(*places: Path | str) -> Iterator[list[Path]]:
+    """As `remote.in_step`, and a UserError for a URL where the run has several processes."""
+    from jax_avemo.runtime import multihost
+
+    urls = [place for place in places if remote.is_remote(place)]
+    if urls and multihost.count() > 1:
+        raise UserError(f"{urls[0]}: the processes of one run need a folder that they share")
+    with remote.in_step(*places) as here:
+        yield here

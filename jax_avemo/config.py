@@ -23,6 +23,7 @@ from jax_avemo.configs.sizes import SIZES
 from jax_avemo.runtime.accelerators import accelerator_present
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
+from jax_avemo.runtime.remote import local_path
 
 AUTO = "auto"
 
@@ -193,7 +194,7 @@ def from_dict(flat: Mapping[str, Any]) -> ConfigDict:
 def demo_source(config: ConfigDict) -> Path:
     """Where the demo corpus lies or will be made."""
     if config.data.source:
-        return Path(config.data.source)
+        return local_path(config.data.source)
     data = config.data
     tied = f"-confound{data.demo_confound:g}" if data.demo_confound else ""
     return Path(f"data/demo-{data.demo_actors}x{data.demo_takes}-seed{data.demo_seed}{tied}/media")
@@ -203,7 +204,7 @@ def data_dir(config: ConfigDict) -> Path:
     """Where the prepared clips lie or will be made."""
     data = config.data
     if data.data_dir:
-        return Path(data.data_dir)
+        return local_path(data.data_dir)
     alone = "" if data.modality == "both" else f"-{data.modality}"
     clips = f"clips-{data.stored_size}px-{data.stored_fps:g}fps{alone}"
     if data.corpus == "demo" and not data.source:

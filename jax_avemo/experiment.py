@@ -29,6 +29,7 @@ from jax_avemo.runtime.files import locked, write_json
 from jax_avemo.runtime.memory import keep_freed_memory
 from jax_avemo.runtime.progress import say
 from jax_avemo.runtime.records import from_json, to_json, write_record
+from jax_avemo.runtime.remote import fetch
 from jax_avemo.synthetic.corpus import write_corpus
 from jax_avemo.training import train_loop
 from jax_avemo.training.build import check_choices
@@ -131,7 +132,7 @@ def ensure_source(config: ConfigDict) -> Path | None:
         )
         return source
     if data.source:
-        return Path(data.source)
+        return fetch(data.source)
     if (settings.data_dir(config) / "summary.json").exists():
         return None
     raise UserError(

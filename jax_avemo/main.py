@@ -69,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from jax_avemo.evaluation.tables import results_table
             from jax_avemo.experiment import run_experiment
 
-            run = run_directory(args, config)
-            results = run_experiment(config, run)
+            with run_directory(args, config) as run:
+                results = run_experiment(config, run)
             if speaks:
                 print(results_table(results))
                 print(outcome(run, config))

@@ -21,12 +21,14 @@ UNDECLARED = {
 }
 """A module that we import -> a distribution that it imports and its own metadata do not name."""
 TOOLS = {
+    "gcsfs": "`avemo prepare --source gs://...`",
     "import-linter": "`lint-imports`",
     "mkdocs-material": "`mkdocs serve`",
     "mypy": "`mypy`",
     "pytest-cov": "`pytest --cov`",
     "pytest-xdist": "`pytest -n`",
     "ruff": "`ruff format`, `ruff check`",
+    "s3fs": "`avemo prepare --source s3://...`",
 }
 """Distributions that nothing imports, and the command that needs them."""
 GUARDED = {

@@ -1,11 +1,10 @@
 """The command `avemo evaluate`."""
 
 import argparse
-from pathlib import Path
 
-from jax_avemo.command_line import together
+from jax_avemo.command_line import in_step, location, together
 from jax_avemo.data.corpora import READERS
-from jax_avemo.runtime import cluster
+from jax_avemo.runtime import cluster, remote
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.records import dumps
 
@@ -17,7 +16,7 @@ avemo evaluate runs/decoupled --corpus crema_d --source CREMA-D --data-dir data/
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of this command."""
-    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument("run", type=location, help="run directory")
     p.add_argument(
         "--split",
         default="test",
@@ -25,14 +24,14 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="which clips: of unseen subjects, of validation ones, held out of training ones",
     )
     cluster.add_arguments(p)
-    p.add_argument("--data-dir", type=Path, help="the clips, when they moved, or --corpus's")
+    p.add_argument("--data-dir", type=location, help="the clips, when they moved, or --corpus's")
     p.add_argument(
         "--corpus",
         choices=tuple(READERS),
         metavar="CORPUS",
         help="evaluate on another corpus, on the emotions both have",
     )
-    p.add_argument("--source", type=Path, help="media of --corpus (prepared clips: --data-dir)")
+    p.add_argument("--source", type=location, help="media of --corpus (prepared clips: --data-dir)")
     p.add_argument(
         "--robustness",
         action="store_true",
@@ -48,10 +47,14 @@ def run(args: argparse.Namespace) -> None:
     from jax_avemo.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
+    for name in ("source", "data_dir"):
+        if given := getattr(args, name):
+            setattr(args, name, remote.fetch(given))
     if args.corpus:
-        print(_on_another_corpus(args))
+        with in_step(args.run) as (args.run,):
+            print(_on_another_corpus(args))
         return
-    with together(args) as speaks:
+    with together(args) as speaks, in_step(args.run) as (args.run,):
         text = _robustness(args) if args.robustness else _own_clips(args, speaks)
     if speaks:
         print(text)

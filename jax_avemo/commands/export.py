@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from jax_avemo.command_line import location
+from jax_avemo.runtime import remote
 from jax_avemo.runtime.progress import say
 
 HELP = "write a run as one file for other programs, or as a folder to share"
@@ -11,7 +13,7 @@ EXAMPLES = "avemo export runs/decoupled --format onnx --out decoupled.onnx"
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of this command."""
-    p.add_argument("run", type=Path, help="run directory")
+    p.add_argument("run", type=location, help="run directory")
     p.add_argument(
         "--format",
         default="stablehlo",
@@ -23,6 +25,11 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the file or folder and print where it is."""
+    with remote.in_step(args.run) as (args.run,):
+        _export(args)
+
+
+def _export(args: argparse.Namespace) -> None:
     if args.format == "folder":
         from jax_avemo.inference.model_folder import write_folder
 

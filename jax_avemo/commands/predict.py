@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from jax_avemo.command_line import location
+from jax_avemo.runtime import remote
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
@@ -19,7 +21,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="FILE_OR_FOLDER",
         help="film, sound or still picture, or a folder of them",
     )
-    p.add_argument("--run", type=Path, help="run directory (default: newest finished below runs/)")
+    p.add_argument(
+        "--run", type=location, help="run directory (default: newest finished below runs/)"
+    )
     p.add_argument("--out", type=Path, default=Path("predictions"), help="folder for the results")
     p.add_argument(
         "--formats",
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
 
     sources = find_sources(args.files)
     keep_freed_memory()
-    model = load(args.run)
+    model = load(remote.fetch(args.run) if args.run else None)
     say(f"run {model.facts.run}, network '{model.facts.name}' of size '{model.facts.size}'")
     if model.warning:
         say(f"warning: {model.warning}")

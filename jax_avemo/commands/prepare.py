@@ -6,9 +6,10 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from jax_avemo.command_line import natural
+from jax_avemo.command_line import location, natural
 from jax_avemo.configs.default import DEFAULT
 from jax_avemo.data.corpora import READERS
+from jax_avemo.runtime import remote
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
@@ -29,11 +30,14 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--source",
-        type=Path,
+        type=location,
         required=True,
+        metavar="PATH",
         help="folder with the media files or zips, a zip, or a manifest (CSV)",
     )
-    p.add_argument("--data-dir", type=Path, required=True, help="where the clips go")
+    p.add_argument(
+        "--data-dir", type=location, required=True, metavar="DIR", help="where the clips go"
+    )
     p.add_argument("--workers", type=natural, default=0, help="processes (0: one a core)")
     p.add_argument(
         "--beam-runner",
@@ -82,6 +86,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make the clips and say what became of each file."""
+    if args.beam_runner and any(map(remote.is_remote, (args.source, args.data_dir))):
+        raise UserError("--beam-runner takes folders that all its machines share, no URLs")
+    with remote.in_step(args.data_dir) as (data_dir,):
+        _prepare(args, remote.fetch(args.source), data_dir)
+
+
+def _prepare(args: argparse.Namespace, source: Path, data_dir: Path) -> None:
     from jax_avemo.data.beam import BeamRunner
     from jax_avemo.data.clip import ClipOptions
     from jax_avemo.data.prepare import prepare
@@ -102,15 +113,15 @@ def run(args: argparse.Namespace) -> None:
     beam = BeamRunner(args.beam_runner, tuple(shlex.split(args.beam_options)))
     summary = prepare(
         args.corpus,
-        args.source,
-        args.data_dir,
+        source,
+        data_dir,
         options,
         workers=args.workers or None,
         beam=beam if beam.name else None,
     )
     if args.preview:
-        count = len(write_previews(args.data_dir))
-        say(f"{count} contact sheets, one a subject, are in {args.data_dir / PREVIEW_NAME}")
+        count = len(write_previews(data_dir))
+        say(f"{count} contact sheets, one a subject, are in {data_dir / PREVIEW_NAME}")
     if args.json:
         for note in summary.notes:
             say(f"note: {note}")
@@ -118,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
         return
     print(to_text(summary))
     say(
-        f"{summary.clips} clips of {summary.subjects} subjects in {args.data_dir}; "
+        f"{summary.clips} clips of {summary.subjects} subjects in {data_dir}; "
         f"{summary.rejected} refused"
-        + (f" (why: {args.data_dir / 'rejects.csv'})" if summary.rejected else "")
+        + (f" (why: {data_dir / 'rejects.csv'})" if summary.rejected else "")
     )

@@ -3,14 +3,19 @@
 import argparse
 from pathlib import Path
 
+from jax_avemo.command_line import location
+from jax_avemo.runtime import remote
+
 HELP = "write a run or a cross-validation as one HTML file"
 EXAMPLES = "avemo report runs/decoupled"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of this command."""
-    p.add_argument("folder", type=Path, metavar="RUN_OR_CROSSVAL", help="run or crossval directory")
-    p.add_argument("--data-dir", type=Path, help="the clips, when they moved")
+    p.add_argument(
+        "folder", type=location, metavar="RUN_OR_CROSSVAL", help="run or crossval directory"
+    )
+    p.add_argument("--data-dir", type=location, help="the clips, when they moved")
     p.add_argument(
         "--faces",
         action=argparse.BooleanOptionalAction,
@@ -28,15 +33,23 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the page, and the events where asked, and print the paths."""
+    with remote.in_step(args.folder) as (folder,):
+        _write(folder, args)
+
+
+def _write(folder: Path, args: argparse.Namespace) -> None:
     from jax_avemo.report.write import write_report
 
     if args.tensorboard:
         from jax_avemo.report.tensorboard import write_tensorboard
 
-        print(write_tensorboard(args.folder))
+        print(write_tensorboard(folder))
 
     print(
         write_report(
-            args.folder, data_dir=args.data_dir, faces=args.faces, attention=not args.no_attention
+            folder,
+            data_dir=remote.fetch(args.data_dir) if args.data_dir else None,
+            faces=args.faces,
+            attention=not args.no_attention,
         )
     )

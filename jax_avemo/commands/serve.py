@@ -1,8 +1,9 @@
 """The command `avemo serve`."""
 
 import argparse
-from pathlib import Path
 
+from jax_avemo.command_line import location
+from jax_avemo.runtime import remote
 from jax_avemo.runtime.errors import UserError
 
 HELP = "show in a browser what a run predicts of a film or of the webcam"
@@ -11,7 +12,9 @@ EXAMPLES = "avemo serve --run runs/decoupled --port 8765"
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of this command."""
-    p.add_argument("--run", type=Path, help="run directory (default: newest finished below runs/)")
+    p.add_argument(
+        "--run", type=location, help="run directory (default: newest finished below runs/)"
+    )
     p.add_argument("--host", default="127.0.0.1", help="address to listen on")
     p.add_argument("--port", type=int, default=8765, help="0 = any free one")
     p.add_argument("--max-megabytes", type=int, default=500, help="of an uploaded film")
@@ -35,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
         upload_bytes=args.max_megabytes * 1_000_000, film_seconds=60.0 * args.max_minutes
     )
     serve(
-        args.run,
+        remote.fetch(args.run) if args.run else None,
         host=args.host,
         port=args.port,
         limits=limits,

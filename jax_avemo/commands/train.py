@@ -20,6 +20,6 @@ def run(args: argparse.Namespace) -> None:
         config = load_config(args.config, args.overrides)
         from jax_avemo.experiment import tell, train_experiment
 
-        run = run_directory(args, config)
-        train_experiment(config, run)
+        with run_directory(args, config) as run:
+            train_experiment(config, run)
         tell(f"trained; evaluate it: avemo evaluate {run}")

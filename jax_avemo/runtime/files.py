@@ -12,7 +12,7 @@ from typing import Any
 
 from jax_avemo.runtime.errors import UserError
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -27,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with names_full_disk(path.parent):
-        handle, name = tempfile.mkstemp(prefix=_TEMPORARY, suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
         os.close(handle)
     temporary = Path(name)
     try:
@@ -127,7 +127,7 @@ def why_unwritable(folder: Path) -> str | None:
     """Why no file can be written in `folder`, which is made if need be; None = one can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=_TEMPORARY, dir=folder):
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY, dir=folder):
             return None
     except OSError as error:
         return error.strerror or str(error)
@@ -135,7 +135,7 @@ def why_unwritable(folder: Path) -> str | None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers left; only for the holder of the lock over `folder`."""
-    for leftover in folder.glob(f"{_TEMPORARY}*"):
+    for leftover in folder.glob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 

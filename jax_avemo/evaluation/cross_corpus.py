@@ -33,11 +33,11 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> CrossCorpus
     """Evaluate a network on all clips of another corpus, and write the results beside the run.
 
     Emotions are matched by `schema.shared_emotion` ("anger" is "angry"). Clips of an emotion that
-    the network does not know are left out; the network's probabilities are summed over its names of
-    each shared emotion and divided by their sum, so that it chooses among those alone. UAR is over
-    the shared emotions. `outside_share` is the share of clips whose likeliest emotion of all is
-    none of them. Where both corpora have the same people (RAVDESS's speech and songs) only those
-    whom the network never saw are evaluated.
+    the network does not know, or of which it had no clip, are left out; the network's probabilities
+    are summed over its names of each shared emotion and divided by their sum, so that it chooses
+    among those alone. UAR is over the shared emotions. `outside_share` is the share of clips whose
+    likeliest emotion of all is none of them. Where both corpora have the same people (RAVDESS's
+    speech and songs) only those whom the network never saw are evaluated.
 
     Returns:
       What `results-CORPUS.json` has; `predictions-CORPUS.jsonl` has a line for each clip.
@@ -56,8 +56,10 @@ def evaluate_on(trained: Trained, clips: ClipSource, corpus: str) -> CrossCorpus
     )
     check_stored(clips.frame_size, build.build_inputs(trained.config, training=False))
     unseen = _rows_of_unseen_subjects(trained, clips, corpus)
-    names = shared_emotions(trained.index.emotions, [clips.labels[row].emotion for row in unseen])
-    _check_shared(names, corpus, clips.emotions, trained.index.emotions)
+    # A reader lists every emotion of its corpus; of some there may have been no clip.
+    learnt = trained.about["learnt_emotions"]
+    names = shared_emotions(learnt, [clips.labels[row].emotion for row in unseen])
+    _check_shared(names, corpus, clips.emotions, learnt)
     rows = [row for row in unseen if shared_emotion(clips.labels[row].emotion) in names]
     predict = make_predict(trained.model, devices.data_mesh(), trained.config, clips, trained.index)
     outputs = predict(trained.variables, rows, f"evaluating {corpus}")

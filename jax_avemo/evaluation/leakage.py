@@ -44,10 +44,10 @@ OF_KNOWN = ("z", "z_e", "z_i", FLOOR)
 FEWEST_TAKES = 4
 """Of a person, to be attacked: at least two on each side of a half."""
 KNOWN_FOLDS = 3
-MOST_VERIFIED = 2000
-"""Clips of which every pair is scored; pairs grow as their square."""
+MOST_ATTACKED = 2000
+"""Clips that are attacked, and of which every pair is verified: both grow faster than the clips."""
 FEWEST_OF_A_PERSON = 20
-"""Clips that a person keeps when not all are verified, if it has them."""
+"""Clips that a person keeps when not all are attacked, if it has them."""
 _SMALLEST_PROBABILITY = 1e-12
 
 
@@ -64,36 +64,38 @@ def measure(unseen: People, known: People, *, seed: int) -> Leakage:
     Args:
       unseen: the clips of the test subjects.
       known: the held-out clips of the training subjects (a split's `probe`).
+
+    Of more than MOST_ATTACKED clips of either some are drawn, and the report says how many.
     """
     known = People(
         known.labels,
         {name: known.representations[name] for name in OF_KNOWN if name in known.representations},
     )
-    whole = sum(_attacks(part.representations) for part in (unseen, known))
+    parts, reasons = {}, []
+    for name, people in (("unseen", unseen), ("known", known)):
+        drawn = drawn_clips(subjects_of(people.labels), seed)
+        parts[name] = rows_of(people, drawn)
+        if len(drawn) < len(people.labels):
+            reasons.append(
+                f"{name} subjects: {len(drawn)} of {len(people.labels)} clips were drawn "
+                f"(seed {seed})"
+            )
+    whole = sum(_attacks(people.representations) for people in parts.values())
     with Progress(whole, "attacking", unit="attacks", shown=multihost.is_first()) as progress:
         attacked = {
-            name: attack(people, seed=seed, after_each=progress.advance)
-            for name, attack, people in (
-                ("unseen", attack_halves, unseen),
-                ("known", attack_folds, known),
-            )
+            name: attack(parts[name], seed=seed, after_each=progress.advance)
+            for name, attack in (("unseen", attack_halves), ("known", attack_folds))
         }
-    reasons = [
+    reasons += [
         f"{name} subjects: fewer than two have {FEWEST_TAKES} takes that the system did not see"
         for name, found in attacked.items()
         if found is None
     ]
-    drawn = drawn_clips(subjects_of(unseen.labels), seed)
-    if len(drawn) < len(unseen.labels):
-        reasons.append(
-            f"verification of every pair: {len(drawn)} of {len(unseen.labels)} clips were drawn "
-            f"(seed {seed})"
-        )
-    verified = verify_people(rows_of(unseen, drawn))
+    verified = verify_people(parts["unseen"])
     if not any("plda" in attackers for attackers in verified.values()):
-        people = len({label.subject for label in unseen.labels})
+        count = len({label.subject for label in parts["unseen"].labels})
         reasons.append(
-            f"verification by LDA and PLDA: of {people} unseen subjects too few are left to learn "
+            f"verification by LDA and PLDA: of {count} unseen subjects too few are left to learn "
             f"on ({person_verification.FEWEST_TO_LEARN_ON} beside the two who are verified)"
         )
     return Leakage(
@@ -194,19 +196,19 @@ def _result(
 
 
 def drawn_clips(subjects: Shaped[np.ndarray, " N"], seed: int) -> Int[np.ndarray, " M"]:
-    """The clips that are verified, ascending: all, or about MOST_VERIFIED drawn by person.
+    """The clips that are attacked, ascending: all, or about MOST_ATTACKED drawn by person.
 
     Of more clips than that each person keeps at least FEWEST_OF_A_PERSON of its own, drawn at
     random; if the people are too many for it, people are drawn too.
     """
-    if len(subjects) <= MOST_VERIFIED:
+    if len(subjects) <= MOST_ATTACKED:
         return np.arange(len(subjects))
     rng = np.random.default_rng(seed)
     people = rng.permutation(np.unique(subjects))
-    of_each = max(FEWEST_OF_A_PERSON, MOST_VERIFIED // len(people))
+    of_each = max(FEWEST_OF_A_PERSON, MOST_ATTACKED // len(people))
     order = rng.permutation(len(subjects))
     drawn: list[np.ndarray] = []
-    for person in people[: MOST_VERIFIED // of_each]:
+    for person in people[: MOST_ATTACKED // of_each]:
         drawn.append(order[subjects[order] == person][:of_each])
     return np.sort(np.concatenate(drawn))
 

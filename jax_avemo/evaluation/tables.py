@@ -178,5 +178,5 @@ def cross_corpus_table(results: CrossCorpusResults, run: Path) -> str:
     ]
     if results.left_out:
         counts = ", ".join(f"{count} {name}" for name, count in results.left_out.items())
-        lines.append(f"left out, unknown to the network: {counts}")
+        lines.append(f"left out, not learnt by the network: {counts}")
     return "\n".join(lines)

@@ -217,11 +217,14 @@ def checkpoint_facts(
     config: ConfigDict, clips: ClipSource, split: Split, index: LabelIndex, total_steps: int
 ) -> dict[str, Any]:
     """What a checkpoint says of its run beside the state (JSON values)."""
+    seen = {*split.train, *split.probe, *split.validation}
+    learnt = {labels.emotion for labels in clips.labels if labels.key in seen}
     return {
         "version": __version__,
         "config": settings.to_dict(config),
         "split": to_json(split),
         "emotions": list(index.emotions),
+        "learnt_emotions": [name for name in index.emotions if name in learnt],
         "subjects": list(index.subjects),
         "clips": clips.fingerprint,
         "synthetic": clips.synthetic,

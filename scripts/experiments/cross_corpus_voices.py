@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from evidence_tables import markdown, replaced
 
-from jax_avemo import config as settings
 from jax_avemo.command_line import guarded
 from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
 from jax_avemo.evaluation import cross_corpus, leakage, metrics
@@ -102,11 +101,8 @@ def of_run(run: Path, clips: ClipSource) -> Heard:
     keys = {label.key for label in clips.labels}
     cross_corpus.check_another(home, clips.corpus, clips.corpus, seen, keys)
     known = trained.index.emotions
-    own = read_clips(settings.data_dir(trained.config)).labels
-    # A reader lists every emotion of its corpus; of some there may be no clip.
-    learnt = {shared_emotion(label.emotion) for label in own if label.key in seen}
-    there = [x.emotion for x in clips.labels if shared_emotion(x.emotion) in learnt]
-    names = cross_corpus.shared_emotions(known, there)
+    learnt = trained.about["learnt_emotions"]
+    names = cross_corpus.shared_emotions(learnt, [label.emotion for label in clips.labels])
     rows = [k for k, label in enumerate(clips.labels) if shared_emotion(label.emotion) in names]
     predict = make_predict(trained.model, devices.data_mesh(), trained.config, clips, trained.index)
     outputs: Any = predict(trained.variables, rows, run.name)

@@ -1,15 +1,28 @@
 """Labels of two corpora meet: which are shared, and what becomes of the probabilities."""
 
+import dataclasses
+
+import cv2
 import numpy as np
 import pytest
+from support.random_run import write_run
 
 from jax_avemo import config as settings
-from jax_avemo.data.clips.clips_dataset_builder import write_clips
+from jax_avemo.data.clips.clips_dataset_builder import read_clips, write_clips
 from jax_avemo.data.corpora import crema_d, enterface05
-from jax_avemo.evaluation.cross_corpus import check_another, restrict, shared_emotions
+from jax_avemo.data.pipeline import LabelIndex
+from jax_avemo.data.splits import split_clips
+from jax_avemo.evaluation.cross_corpus import (
+    check_another,
+    evaluate_on,
+    restrict,
+    shared_emotions,
+)
+from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.experiment import clips_of_another
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import RAVDESS_EMOTIONS, Clip, Labels, shared_emotion
+from jax_avemo.training.train_loop import checkpoint_facts
 
 SIX = ("happy", "sad", "angry", "fearful", "disgust", "surprised")
 
@@ -96,3 +109,52 @@ def test_prepared_clips_of_another_corpus_need_no_media(tmp_path):
     (tmp_path / "summary.json").write_text("{}")
     clips = clips_of_another(settings.make_config("x", "tiny"), "crema_d", None, tmp_path)
     assert (len(clips), clips.corpus, clips.synthetic) == (1, "crema_d", False)
+
+
+def test_an_emotion_of_which_the_network_had_no_clip_is_left_out(tmp_path):
+    """A reader lists every emotion of its corpus, and the network has an output for each."""
+    labels = [
+        Labels(f"{subject}-{emotion}", emotion, subject)
+        for subject in ("1001", "1002")
+        for emotion in ("anger", "happy", "sad")
+    ]
+    jpeg = cv2.imencode(".jpg", np.full((40, 40, 3), 90, np.uint8))[1].tobytes()
+    times, sound = np.zeros(1, np.float32), np.ones(16_000, np.int16)
+    made = [Clip(label, (jpeg,), times, np.ones(1, bool), 40, sound, 1) for label in labels]
+    options = {"frame_size": 40, "frames_per_second": 4.0}
+    write_clips(
+        tmp_path,
+        made,
+        labels,
+        emotions=["anger", "happy", "sad"],
+        options=options,
+        sources=["x"] * len(labels),
+        corpus="crema_d",
+    )
+    trained = load_run(write_run(tmp_path / "run"))
+    assert evaluate_on(trained, read_clips(tmp_path), "crema_d").left_out == {}
+    learnt = [name for name in trained.index.emotions if name != "sad"]
+    trained = dataclasses.replace(trained, about=trained.about | {"learnt_emotions": learnt})
+    found = evaluate_on(trained, read_clips(tmp_path), "crema_d")
+    assert found.left_out == {"sad": 2}
+    assert found.emotions == ("happy", "angry")
+
+
+def test_a_checkpoint_says_of_which_emotions_it_had_clips(tmp_path):
+    people = [Labels(f"{n}", RAVDESS_EMOTIONS[n % 2], f"{n % 8}") for n in range(32)]
+    none, sound = np.zeros(0, np.float32), np.ones(9, np.int16)
+    write_clips(
+        tmp_path,
+        [Clip(label, (), none, np.zeros(0, bool), 32, sound, 1) for label in people],
+        people,
+        emotions=RAVDESS_EMOTIONS,
+        options={"frame_size": 32, "frames_per_second": 5.0},
+        sources=["x"] * len(people),
+    )
+    split = split_clips(
+        people, protocol="subject_independent", folds=4, fold=0, validation_subjects=2, seed=0
+    )
+    index = LabelIndex(RAVDESS_EMOTIONS, split.train_subjects)
+    config = settings.make_config("x", "tiny")
+    facts = checkpoint_facts(config, read_clips(tmp_path), split, index, 1)
+    assert facts["learnt_emotions"] == list(RAVDESS_EMOTIONS[:2])

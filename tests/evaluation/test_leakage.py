@@ -222,7 +222,16 @@ def test_it_can_be_written(report):
     dumps(report)
 
 
-def test_all_clips_are_verified_where_they_are_few():
+def test_of_many_clips_the_report_says_how_many_were_attacked(monkeypatch):
+    monkeypatch.setattr(leakage, "MOST_ATTACKED", 60)
+    people = made_people([str(n) for n in range(1, 9)])
+    found = leakage.measure(people, made_people([str(n) for n in range(9, 12)]), seed=0)
+    assert (found.unseen.people, found.unseen.clips) == (3, 24)  # 20 each if they had so many
+    assert found.unseen.identity_chance == 1 / 3
+    assert "unseen subjects: 24 of 64 clips were drawn (seed 0)" in found.not_measured
+
+
+def test_all_clips_are_attacked_where_they_are_few():
     subjects = np.repeat(np.arange(20), 100)
     np.testing.assert_array_equal(leakage.drawn_clips(subjects, 0), np.arange(2000))
 
@@ -231,7 +240,7 @@ def test_all_clips_are_verified_where_they_are_few():
     ("people", "clips_each", "kept_people", "kept_each"),
     [(24, 200, 24, 83), (1000, 30, 100, 20), (500, 5, 100, 5)],
 )
-def test_of_many_clips_some_of_each_person_are_verified(people, clips_each, kept_people, kept_each):
+def test_of_many_clips_some_of_each_person_are_attacked(people, clips_each, kept_people, kept_each):
     subjects = np.random.default_rng(1).permutation(np.repeat(np.arange(people), clips_each))
     drawn = leakage.drawn_clips(subjects, 3)
     assert np.all(np.diff(drawn) > 0)

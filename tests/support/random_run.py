@@ -52,6 +52,7 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
         "config": settings.to_dict(config),
         "split": to_json(split),
         "emotions": list(index.emotions),
+        "learnt_emotions": list(index.emotions),
         "subjects": list(index.subjects),
         "clips": "none",
         "total_steps": total_steps,

@@ -3,12 +3,14 @@
     python scripts/benchmarks/pipeline.py                     # noise clips of size `cpu`, made here
     python scripts/benchmarks/pipeline.py --clips FOLDER      # prepared ones (avemo prepare)
     python scripts/benchmarks/pipeline.py --no-train          # without the training step
+    python scripts/benchmarks/pipeline.py --size full --no-train
 
 Shown, as medians of `--repeats` passes over the clips, in clips a second: reading a record through
 TFDS and as raw ArrayRecord; decoding the frames of a training row; making the whole row (decoding
-and augmenting included); stacking rows to a batch; the product's input as a whole, beside PyTorch's
-DataLoader making the same rows of the same files (without and with worker processes). Last, the
-share of training's time at size `cpu` that passes between one step's end and the next batch.
+and augmenting included), for training and for evaluation; stacking rows to a batch; the product's
+input as a whole, beside PyTorch's DataLoader making the same rows of the same files (without and
+with worker processes). Last, the share of training's time that passes between one step's end and
+the next batch.
 PyTorch comes with the extra `bench`.
 """
 
@@ -124,6 +126,10 @@ def stages(clips: ClipSource, config: Any, index: LabelIndex) -> Rate:
     found["make a row of a clip"] = timed(
         lambda: rows.extend(make(clip, k) for k, clip in enumerate(held)), count
     )
+    inputs = build.build_inputs(config, training=False)
+    found["make a row of a clip, evaluation"] = timed(
+        lambda: [make_example(clip, inputs, index) for clip in held], count
+    )
     found["stack rows to a batch"] = timed(lambda: stacked(rows, batch), count)
     whole = count // batch * batch
     batches = product_batches(clips, config, index)
@@ -209,12 +215,13 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=Path, metavar="FOLDER", help="prepared clips")
+    parser.add_argument("--size", default="cpu", choices=("cpu", "full"))
     parser.add_argument("--repeats", type=int, default=5, help="passes over the clips")
     parser.add_argument("--steps", type=int, default=100, help="of training")
     parser.add_argument("--no-train", action="store_true", help="leave the training step out")
     parser.add_argument("--json", action="store_true", help="print numbers, not a table")
     args = parser.parse_args(argv)
-    config = settings.make_config("benchmark", "cpu")
+    config = settings.make_config("benchmark", args.size)
     with tempfile.TemporaryDirectory() as scratch:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         folder = args.clips or Path(scratch)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
 from jax_avemo.data.clip import ClipOptions
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
+from jax_avemo.data.clip_store import ClipSource, read_clips
 from jax_avemo.data.corpora import customary_folds
 from jax_avemo.data.prepare import prepare
 from jax_avemo.data.splits import split_clips

@@ -14,7 +14,7 @@ import pytest
 from support.main_job import command, experiment, fingerprint
 
 from jax_avemo.data.clip import clip_to_bytes
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 
 RUN = "runs/chaos"
 LENGTH = ("--config.train.epochs=8", "--config.train.num_evaluations=6")

@@ -6,7 +6,7 @@ from support.audio_files import write_audio
 from support.media_files import tone
 
 from jax_avemo import config as settings
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.experiment import clips_of_another, ensure_clips
 from jax_avemo.runtime.errors import UserError
 

@@ -61,7 +61,7 @@ def prepare(
 ) -> Summary:
     """Make clips of the corpus at `source` in `data_dir`, or of what is new there.
 
-    Writes `clips/` (see data.clips), `rejects.csv`, `summary.txt` and, last, `summary.json`. A
+    Writes `clips/` (see data.clip_store), `rejects.csv`, `summary.txt` and, last, `summary.json`. A
     killed run goes on where it was; with nothing new it returns at once. A file that hangs or
     crashes its decoder is rejected and the rest goes on. `workers` None = one a core. With `beam`
     the clips are made by Apache Beam's workers instead: the same bytes, the same rejects.
@@ -178,7 +178,7 @@ class _Preparation:
         """Stage what an existing data set already has."""
         if not (self.data_dir / "clips").is_dir():
             return
-        from jax_avemo.data.clips.clips_dataset_builder import read_clips
+        from jax_avemo.data.clip_store import read_clips
 
         with contextlib.suppress(UserError):  # damaged or half swapped: made anew
             stored = read_clips(self.data_dir)
@@ -238,7 +238,7 @@ class _Preparation:
         same_takes: list[list[Labels]],
         rejects: list[Reject],
     ) -> Summary:
-        from jax_avemo.data.clips.clips_dataset_builder import write_clips
+        from jax_avemo.data.clip_store import write_clips
 
         staging = self.data_dir / _STAGING_NAME
         new, old, place = staging / "new", staging / "old", self.data_dir / "clips"

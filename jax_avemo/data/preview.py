@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jax_avemo.data.clip import decode_jpeg
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.runtime.files import write_atomic
 from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Clip

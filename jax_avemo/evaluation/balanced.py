@@ -7,7 +7,7 @@ was trained on (same people), where reading the person misleads most.
 
 from pathlib import Path
 
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.pipeline import check_stored
 from jax_avemo.evaluation import leakage
 from jax_avemo.evaluation.evaluator import labels_of, make_predict, metrics_of

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.clip_store import ClipSource
 from jax_avemo.data.pipeline import LabelIndex, check_stored
 from jax_avemo.evaluation.evaluator import make_predict, metrics_of
 from jax_avemo.evaluation.predictions import predictions_of, write_predictions

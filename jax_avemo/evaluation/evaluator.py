@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
+from jax_avemo.data.clip_store import ClipSource, read_clips
 from jax_avemo.data.pipeline import LabelIndex, check_stored, evaluation_batches
 from jax_avemo.data.splits import Split
 from jax_avemo.evaluation import calibration, leakage, metrics, robustness

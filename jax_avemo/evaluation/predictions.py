@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.clip_store import ClipSource
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import atomic_path, write_atomic
 from jax_avemo.runtime.records import from_json, to_json

@@ -11,7 +11,7 @@ import jax
 
 from jax_avemo import __version__
 from jax_avemo import config as settings
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.clip_store import ClipSource
 from jax_avemo.evaluation.results import ClipCounts, SplitFacts
 from jax_avemo.evaluation.trained_network import Trained
 from jax_avemo.runtime import devices

@@ -17,7 +17,7 @@ from jax_avemo import __version__
 from jax_avemo import config as settings
 from jax_avemo.data import resampling
 from jax_avemo.data.augment import AugmentOptions
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.clip_store import ClipSource
 from jax_avemo.data.pipeline import LabelIndex, check_stored, training_batches
 from jax_avemo.data.splits import Split
 from jax_avemo.models.avemo import AVEmo

@@ -34,7 +34,7 @@ from jax_avemo import config as settings
 from jax_avemo.data import pipeline
 from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.data.clip import encode_jpeg
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
+from jax_avemo.data.clip_store import ClipSource, read_clips, write_clips
 from jax_avemo.data.pipeline import LabelIndex, make_example, training_batches
 from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, RAVDESS_EMOTIONS, Clip, Labels

@@ -19,7 +19,7 @@ import numpy as np
 from evidence_tables import markdown, replaced
 
 from jax_avemo.command_line import guarded
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips
+from jax_avemo.data.clip_store import ClipSource, read_clips
 from jax_avemo.evaluation import cross_corpus, leakage, metrics
 from jax_avemo.evaluation.enrolment import DRAWS, make_centred_heads, mean_of_other_clips
 from jax_avemo.evaluation.evaluator import make_predict

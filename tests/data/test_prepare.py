@@ -16,7 +16,7 @@ from support.media_files import face_takes, tone, write_media
 
 from jax_avemo.data import prepare as module
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, make_clip
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.prepare import prepare
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jax_avemo.data.clip import ClipOptions, encode_jpeg
-from jax_avemo.data.clips.clips_dataset_builder import write_clips
+from jax_avemo.data.clip_store import write_clips
 from jax_avemo.data.preview import contact_sheet, write_previews
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels

@@ -8,7 +8,7 @@ from support.audio_files import chirp, write_audio
 from support.media_files import face_takes, tone, write_media
 
 from jax_avemo.data.clip import ClipOptions
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.prepare import prepare
 from jax_avemo.data.splits import split_clips
 from jax_avemo.schema import Labels

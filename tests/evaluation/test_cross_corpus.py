@@ -8,7 +8,7 @@ import pytest
 from support.random_run import write_run
 
 from jax_avemo import config as settings
-from jax_avemo.data.clips.clips_dataset_builder import read_clips, write_clips
+from jax_avemo.data.clip_store import read_clips, write_clips
 from jax_avemo.data.corpora import crema_d, enterface05
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.data.splits import split_clips

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource
+from jax_avemo.data.clip_store import ClipSource
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.data.splits import split_clips
 from jax_avemo.evaluation import evaluator, leakage

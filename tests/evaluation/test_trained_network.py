@@ -9,7 +9,7 @@ from support.main_job import experiment
 
 from jax_avemo import cli
 from jax_avemo import config as settings
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.erasure.fit import erasing_projection
 from jax_avemo.evaluation import robustness
 from jax_avemo.evaluation.balanced import evaluate_balanced

@@ -3,7 +3,7 @@
 import pytest
 from support.corpus_files import OPTIONS, lay
 
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.corpora import READERS, scan_corpus
 from jax_avemo.data.prepare import prepare
 from jax_avemo.runtime.errors import UserError

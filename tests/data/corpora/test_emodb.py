@@ -7,7 +7,7 @@ from support.audio_files import chirp, write_audio
 from support.corpus_files import lay, pack
 
 from jax_avemo.data.clip import ClipOptions
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.corpora import READERS, scan_corpus
 from jax_avemo.data.prepare import prepare
 from jax_avemo.runtime.errors import UserError

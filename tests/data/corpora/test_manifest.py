@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from support.corpus_files import OPTIONS, lay, pack
 
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.corpora import READERS
 from jax_avemo.data.prepare import prepare
 from jax_avemo.runtime.errors import UserError

@@ -9,7 +9,7 @@ from support.media_files import tone, write_media
 
 import jax_avemo.data.prepare as module
 from jax_avemo.data.clip import ClipOptions
-from jax_avemo.data.clips.clips_dataset_builder import read_clips
+from jax_avemo.data.clip_store import read_clips
 from jax_avemo.data.corpora import scan_corpus
 from jax_avemo.data.prepare import prepare
 from jax_avemo.runtime.errors import UserError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from jax_avemo.data import clip_store
 from jax_avemo.data.clip import ClipOptions, clip_to_bytes, encode_jpeg
-from jax_avemo.data.clips import clips_dataset_builder
-from jax_avemo.data.clips.clips_dataset_builder import ClipSource, read_clips, write_clips
+from jax_avemo.data.clip_store import ClipSource, read_clips, write_clips
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import Clip, Labels
 
@@ -102,7 +102,7 @@ def test_threads_may_share_it(folder):
 def test_clips_stay_in_memory_while_there_is_room(folder, monkeypatch):
     one = CLIPS[3].audio.nbytes + sum(map(len, CLIPS[3].frames))
     for room, stays in ((0, False), (one, True)):
-        monkeypatch.setattr(clips_dataset_builder, "_KEPT_BYTES", room)
+        monkeypatch.setattr(clip_store, "_KEPT_BYTES", room)
         source = ClipSource(folder)  # not by read_clips: as below
         assert (source[3] is source[3]) is stays
         assert source[2] is not source[2]  # there is no room for it
@@ -136,6 +136,16 @@ def test_tfds_reads_it_without_this_package(folder):
     record = builder.as_data_source(split="clips")[5]
     assert record["key"].decode() == CLIPS[5].labels.key
     assert np.frombuffer(record["audio"], "<i2").size == 500
+
+
+def test_many_clips_are_several_files_and_need_no_tensorflow(tmp_path, monkeypatch):
+    """TFDS's own builder would, beyond the memory that it takes for records."""
+    monkeypatch.setattr("tensorflow_datasets.core.shuffle.MAX_MEM_BUFFER_SIZE", 1)
+    monkeypatch.setattr(clip_store, "CLIPS_OF_A_SHARD", 5)
+    stored = write(tmp_path / "data", CLIPS)
+    assert len(list((tmp_path / "data").rglob("*.array_record*"))) == 3
+    for index in np.random.default_rng(0).permutation(len(CLIPS)):
+        assert clip_to_bytes(stored[int(index)]) == clip_to_bytes(CLIPS[index])
 
 
 def test_nothing_is_said_on_stdout(tmp_path, capfd):

@@ -1,11 +1,9 @@
 """The clip store: a TFDS data set in ArrayRecord files, read in any order."""
 
-import contextlib
 import dataclasses
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 from unittest import mock
@@ -13,6 +11,7 @@ from unittest import mock
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
+from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import write_json
@@ -20,71 +19,65 @@ from jax_avemo.schema import Clip, Labels
 
 DATASET_NAME = "clips"
 _SPLIT = "clips"
+_VERSION = "1.0.0"
 _INDEX_NAME = "index.json"
+CLIPS_OF_A_SHARD = 1024
+"""At most; 0.5 GB at size full."""
 _KEPT_BYTES = 256 * 2**20
 """Of clips that stay in memory once they were read: a small corpus is then parsed only once."""
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Clips as TFDS records. They come from `clips`: the builder decodes no media itself.
+def _dataset_info(folder: Path) -> tfds.core.DatasetInfo:
+    """What TFDS knows of the clips in `folder`.
 
     The files can be read without this package:
     `tfds.builder_from_directory("DATA_DIR/clips/1.0.0").as_data_source(split="clips")`.
     """
+    blob = tfds.features.Tensor(shape=(), dtype=np.object_)
+    text = tfds.features.Text()
+    features = tfds.features.FeaturesDict(
+        {
+            **{field.name: text for field in dataclasses.fields(Labels)},
+            "frames": tfds.features.Tensor(shape=(None,), dtype=np.object_),
+            "frame_times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+            "face_found": tfds.features.Tensor(shape=(None,), dtype=np.bool_),
+            "frame_size": tfds.features.Scalar(dtype=np.int32),
+            # Bytes, because a record's integers take up to ten bytes each.
+            "audio": blob,
+            "duration": tfds.features.Scalar(dtype=np.float32),
+        },
+        doc={
+            "frames": "JPEG, RGB: aligned face crops",
+            "frame_times": "seconds from the start of the clip",
+            "face_found": "whether the face was detected in the frame itself",
+            "audio": "int16 little-endian, mono, 16 kHz",
+            "duration": "seconds",
+        },
+    )
+    identity = DatasetIdentity(
+        name=DATASET_NAME,
+        version=tfds.core.Version(_VERSION),
+        data_dir=str(folder / DATASET_NAME / _VERSION),
+        module_name=__name__,
+    )
+    return tfds.core.DatasetInfo(
+        builder=identity,
+        description="Aligned face crops and 16 kHz sound of acted emotions.",
+        features=features,
+        disable_shuffling=True,  # records stay in the order of their keys
+    )
 
-    VERSION = tfds.core.Version("1.0.0")
-    name = DATASET_NAME
 
-    def __init__(self, *, clips: Iterable[Clip] = (), **kwargs: Any) -> None:
-        self._clips = clips
-        super().__init__(file_format="array_record", **kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        blob = tfds.features.Tensor(shape=(), dtype=np.object_)
-        text = tfds.features.Text()
-        features = tfds.features.FeaturesDict(
-            {
-                **{field.name: text for field in dataclasses.fields(Labels)},
-                "frames": tfds.features.Tensor(shape=(None,), dtype=np.object_),
-                "frame_times": tfds.features.Tensor(shape=(None,), dtype=np.float32),
-                "face_found": tfds.features.Tensor(shape=(None,), dtype=np.bool_),
-                "frame_size": tfds.features.Scalar(dtype=np.int32),
-                # Bytes, because a record's integers take up to ten bytes each.
-                "audio": blob,
-                "duration": tfds.features.Scalar(dtype=np.float32),
-            },
-            doc={
-                "frames": "JPEG, RGB: aligned face crops",
-                "frame_times": "seconds from the start of the clip",
-                "face_found": "whether the face was detected in the frame itself",
-                "audio": "int16 little-endian, mono, 16 kHz",
-                "duration": "seconds",
-            },
-        )
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Aligned face crops and 16 kHz sound of acted emotions.",
-            features=features,
-            disable_shuffling=True,  # records stay in the order of their keys
-        )
-
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-        return {_SPLIT: self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for index, clip in enumerate(self._clips):
-            yield (
-                index,
-                {
-                    **dataclasses.asdict(clip.labels),
-                    "frames": np.array([*clip.frames, None], dtype=np.object_)[:-1],
-                    "frame_times": np.asarray(clip.frame_times, np.float32),
-                    "face_found": np.asarray(clip.face_found, np.bool_),
-                    "frame_size": clip.frame_size,
-                    "audio": np.asarray(clip.audio, "<i2").tobytes(),
-                    "duration": clip.duration,
-                },
-            )
+def _record(clip: Clip) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(clip.labels),
+        "frames": np.array([*clip.frames, None], dtype=np.object_)[:-1],
+        "frame_times": np.asarray(clip.frame_times, np.float32),
+        "face_found": np.asarray(clip.face_found, np.bool_),
+        "frame_size": clip.frame_size,
+        "audio": np.asarray(clip.audio, "<i2").tobytes(),
+        "duration": clip.duration,
+    }
 
 
 class _InOrder(example_serializer.ExampleSerializer):
@@ -113,18 +106,19 @@ def write_clips(
 
     `corpus` is the reader's name, `synthetic` says that the demo made the media, `sources` are the
     fingerprints of the files that the clips were made from, `same_takes` are groups of keys whose
-    clips have the same content. Raises ValueError when two keys are
-    equal: TFDS would say so in a misleading way.
+    clips have the same content. Raises ValueError when two keys are equal.
     """
     keys = [label.key for label in labels]
     if len(set(keys)) != len(keys):
         raise ValueError("two clips have the same key")
-    tfds.disable_progress_bar()
-    builder = Builder(clips=clips, data_dir=str(folder))
-    in_order = mock.patch.object(example_serializer, "ExampleSerializer", _InOrder)
-    # It tells on stdout what it does; there, only data may stand.
-    with in_order, contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare()
+    info = _dataset_info(folder)
+    Path(info.data_dir).mkdir(parents=True)
+    # A builder would keep all records in memory and, beyond a gigabyte, ask for TensorFlow.
+    with mock.patch.object(example_serializer, "ExampleSerializer", _InOrder):
+        writer = tfds.core.SequentialWriter(info, CLIPS_OF_A_SHARD, file_format="array_record")
+        writer.initialize_splits([_SPLIT])
+        writer.add_examples({_SPLIT: map(_record, clips)})
+        writer.close_all()
     index = {
         "emotions": list(emotions),
         "options": options,
@@ -178,7 +172,7 @@ class ClipSource(Sequence[Clip]):
                 tuple(keys) for keys in index["same_takes"]
             )
             """Keys whose clips have the same content, group by group: never in two splits."""
-            builder = tfds.builder_from_directory(str(self.folder / str(Builder.VERSION)))
+            builder = tfds.builder_from_directory(str(self.folder / _VERSION))
             self._records = builder.as_data_source(split=_SPLIT)
             count = len(self._records)
             self._kept: dict[int, Clip] = {}

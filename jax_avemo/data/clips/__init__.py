@@ -1,1 +1,0 @@
-"""The TFDS data set of prepared clips."""

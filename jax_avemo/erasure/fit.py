@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from scipy.sparse import csr_array
 
 SHRINKAGE = 0.05
 """Weight of the multiple of I in the covariance."""
@@ -106,12 +107,14 @@ def erasing_projection(
     values, axes = np.linalg.eigh((1 - shrinkage) * covariance + shrinkage * scale * np.eye(width))
     root = np.sqrt(np.maximum(values, 1e-12 * values.max()))
     whitened = residual @ (axes / root) @ axes.T
-    directions, canonical = _canonical_correlations(whitened, erased, given)
+    labels = np.unique(erased, return_inverse=True)[1]
+    scaling = _root_of_inverse(labels, given)
+    directions, canonical = _canonical_correlations(whitened, labels, scaling)
     chance = 1e-9
     if permutations and len(canonical):
         rng = np.random.default_rng(0)
         largest = [
-            _canonical_correlations(whitened, _permuted_within(erased, given, rng), given)[1][0]
+            _canonical_correlations(whitened, _permuted_within(labels, given, rng), scaling)[1][0]
             for _ in range(permutations)
         ]
         chance = max(chance, float(np.quantile(largest, 0.95)))
@@ -120,17 +123,35 @@ def erasing_projection(
     return mean, (axes * root) @ axes.T @ basis @ basis.T @ (axes / root) @ axes.T
 
 
+def _root_of_inverse(
+    labels: Int[np.ndarray, " N"], given: Shaped[np.ndarray, " N"]
+) -> Float[np.ndarray, "L M"]:
+    """(S^T S)^-1/2 on the axes where it exists, S as in `erasing_projection`.
+
+    S^T S = diag(n) - sum over given labels g of c_g c_g^T / n_g, with the counts c_g of the erased
+    labels there: S itself, rows times people, would be large. Permutations do not change it.
+    """
+    counts = np.stack(
+        [
+            np.bincount(labels[given == value], minlength=labels.max() + 1)
+            for value in np.unique(given)
+        ]
+    ).astype(np.float64)
+    gram = np.diag(counts.sum(axis=0)) - counts.T @ (counts / counts.sum(axis=1, keepdims=True))
+    values, axes = np.linalg.eigh(gram)
+    nonzero = values > 1e-9 * max(values[-1], 1e-300)
+    return axes[:, nonzero] / np.sqrt(values[nonzero])
+
+
 def _canonical_correlations(
     whitened: Float[np.ndarray, "N D"],
-    labels: Shaped[np.ndarray, " N"],
-    given: Shaped[np.ndarray, " N"],
+    labels: Int[np.ndarray, " N"],
+    scaling: Float[np.ndarray, "L M"],
 ) -> tuple[Float[np.ndarray, "D K"], Float[np.ndarray, " K"]]:
     """Directions of whitened embeddings and their correlations with the labels, largest first."""
-    members = _within(_one_hot(labels), given)
-    values, axes = np.linalg.eigh(members.T @ members)
-    nonzero = values > 1e-9 * max(values[-1], 1e-300)
-    scaled = axes[:, nonzero] / np.sqrt(values[nonzero])
-    left, canonical, _ = np.linalg.svd(whitened.T @ members @ scaled, full_matrices=False)
+    # The embeddings have no mean over the rows of a given label, so the labels may keep theirs.
+    product = _sums(whitened, labels).T @ scaling
+    left, canonical, _ = np.linalg.svd(product, full_matrices=False)
     return left, canonical / np.sqrt(len(whitened))
 
 
@@ -177,10 +198,12 @@ def discriminant_head(
 
 
 def _within(x: np.ndarray, groups: Sequence[object] | np.ndarray) -> np.ndarray:
-    members = _one_hot(groups)
-    return x - members @ ((members.T @ x) / members.sum(axis=0)[:, None])
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
+    means = _sums(x, numbers) / np.bincount(numbers)[:, None]
+    return x - means[numbers]
 
 
-def _one_hot(labels: Sequence[object] | np.ndarray) -> np.ndarray:
-    _, numbers = np.unique(np.asarray(labels), return_inverse=True)
-    return np.eye(numbers.max() + 1)[numbers]
+def _sums(x: Float[np.ndarray, "N D"], numbers: Int[np.ndarray, " N"]) -> Float[np.ndarray, "L D"]:
+    """Of the rows of each number."""
+    ones, rows = np.ones(len(x)), np.arange(len(x))
+    return csr_array((ones, (numbers, rows))) @ x

@@ -166,6 +166,8 @@ def main() -> int:
     parser.add_argument("--config", default="configs/decoupled.py:bench")
     parser.add_argument("--rows", type=int, default=32, help="clips a step, over all devices")
     parser.add_argument("--steps", type=int, default=10)
+    layouts = [f"{processes}x{devices}" for processes, devices in LAYOUTS]
+    parser.add_argument("--layout", choices=layouts, action="append", help="only these, and 1x1")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--work", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -173,8 +175,10 @@ def main() -> int:
         print(json.dumps(work(args.config, args.rows, args.steps, args.work)))
         return 0
     found = {}
-    with Progress(len(LAYOUTS), "measuring", unit="layouts") as progress:
-        for processes, devices in LAYOUTS:
+    asked = {"1x1", *(args.layout or layouts)}
+    chosen = [pair for pair, name in zip(LAYOUTS, layouts, strict=True) if name in asked]
+    with Progress(len(chosen), "measuring", unit="layouts") as progress:
+        for processes, devices in chosen:
             seen = run(args.config, args.rows, args.steps, processes, devices)
             found[processes, devices] = seen
             progress.advance()

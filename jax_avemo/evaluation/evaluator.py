@@ -111,7 +111,8 @@ def make_predict(
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
-    return jax.jit(make_network(model, {}), out_shardings=devices.replicated(mesh))
+    network = devices.shared_by_rows(make_network(model, {}), mesh)
+    return jax.jit(network, out_shardings=devices.replicated(mesh))
 
 
 def _run(step: Any, variables: Any, batch: Any, mesh: Mesh) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """The device mesh, and the sharding of batches and states."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -8,14 +10,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_avemo.runtime.errors import UserError
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+ROWS = "data"
+"""The axis of the mesh over which the rows of a batch are shared out."""
+
 
 def data_mesh() -> Mesh:
-    """All devices of all hosts along one axis, `data`, those of a host side by side.
+    """All devices of all hosts along one axis, ROWS, those of a host side by side.
 
     `data.pipeline` relies on that order: a host's rows are one piece of the batch.
     """
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    return Mesh(np.array(devices), ("data",))
+    return Mesh(np.array(devices), (ROWS,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -25,7 +31,23 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split_by_rows(mesh: Mesh) -> NamedSharding:
     """The first axis shared out over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(ROWS))
+
+
+def shared_by_rows(function: Function, mesh: Mesh) -> Function:
+    """`function`, traced in the knowledge that rows are shared out over `mesh`.
+
+    What XLA would not divide by itself is then divided (`models.audio.fourier`).
+    """
+    if mesh.size == 1:
+        return function
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced  # type: ignore[return-value]
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:

@@ -17,7 +17,7 @@ from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import losses
 from jax_avemo.objectives.loss_balancing import Balancer
 from jax_avemo.runtime.compilation import PROGRAMS_KEPT
-from jax_avemo.runtime.devices import replicated
+from jax_avemo.runtime.devices import replicated, shared_by_rows
 from jax_avemo.training.gradient_accumulation import accumulated_vjp
 from jax_avemo.training.objective import (
     Losses,
@@ -274,5 +274,5 @@ def _compiled(
     everywhere = replicated(mesh)
     return (
         jax.jit(make_state, out_shardings=everywhere),
-        jax.jit(train_step, donate_argnums=0, out_shardings=everywhere),
+        jax.jit(shared_by_rows(train_step, mesh), donate_argnums=0, out_shardings=everywhere),
     )

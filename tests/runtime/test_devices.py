@@ -11,6 +11,7 @@ import pytest
 
 from jax_avemo import config as settings
 from jax_avemo.evaluation.network import make_network
+from jax_avemo.models.audio.fourier import rfft
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
@@ -97,3 +98,21 @@ def test_both_steps_lower_for_other_platforms(traced_steps, platform):
 def test_a_batch_the_devices_cannot_share_is_refused():
     with pytest.raises(UserError, match="use a multiple of 2"):
         devices.check_batch_size("train.batch_size", 3, devices.data_mesh())
+
+
+def test_no_frames_are_sent_between_devices():
+    """XLA would gather the frames of a Fourier transform on every device."""
+    mesh = devices.data_mesh()
+    assert mesh.size > 1
+    frames = np.random.default_rng(0).normal(size=(2 * mesh.size, 5, 32)).astype(np.float32)
+
+    def transform(x):
+        return abs(rfft(x, 32))
+
+    placed = devices.place_batch(frames, mesh)
+    rows = devices.split_by_rows(mesh)
+    alone = jax.jit(transform, out_shardings=rows).lower(placed).compile().as_text()
+    step = jax.jit(devices.shared_by_rows(transform, mesh), out_shardings=rows)
+    assert "all-gather" in alone
+    assert "all-gather" not in step.lower(placed).compile().as_text()
+    np.testing.assert_allclose(step(placed), abs(np.fft.rfft(frames)), rtol=1e-4, atol=1e-4)

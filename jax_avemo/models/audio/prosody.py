@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jax_avemo.models.audio.fourier import rfft
 from jax_avemo.models.audio.framing import overlapping_frames
 from jax_avemo.models.layers.attention import masked_mean
 
@@ -55,7 +56,7 @@ def periodicity(
     window = np.hanning(width + 2)[1:-1].astype(np.float32)
     # The mean has no pitch, and would make every lag look periodic.
     frames = (frames - frames.mean(axis=-1, keepdims=True)) * window[None, None]
-    spectrum = jnp.fft.rfft(frames, FFT_SIZE)
+    spectrum = rfft(frames, FFT_SIZE)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
 
     def at_lags(lags: np.ndarray) -> np.ndarray:

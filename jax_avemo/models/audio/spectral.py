@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_avemo.models.audio import functionals, prosody
+from jax_avemo.models.audio.fourier import rfft
 from jax_avemo.models.audio.framing import overlapping_frames
 from jax_avemo.models.layers.attention import masked_mean
 from jax_avemo.schema import AUDIO_SAMPLE_RATE
@@ -90,7 +91,8 @@ def mel_spectrogram(
     """Power in mel bands; T = 1 + N // hop."""
     hop = round(hop_seconds * sample_rate)
     window = hann_window(round(window_seconds * sample_rate), fft_size)
-    spectrum = jnp.fft.rfft(overlapping_frames(audio.astype(jnp.float32), fft_size, hop, window))
+    frames = overlapping_frames(audio.astype(jnp.float32), fft_size, hop, window)
+    spectrum = rfft(frames, fft_size)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     return power @ mel_filter_bank(sample_rate, fft_size, mel_bands, low_hz, high_hz)
 

@@ -34,6 +34,8 @@ EXTRAS = {
     "web": "avemo serve",
     "onnx": "avemo export --format onnx",
     "report": "avemo report",
+    "beam": "avemo prepare --beam-runner",
+    "remote": "media, clips and runs at gs:// and s3://",
     "bench": "benchmarks beside PyTorch, and weights in its .pth files",
     "dev": "the tests",
 }

@@ -5,6 +5,7 @@ run that was stopped after n steps would have gone, whatever the number of threa
 """
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from jax_avemo.data import augment
 from jax_avemo.data.augment import AugmentOptions
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.schema import AUDIO_SAMPLE_RATE, UNKNOWN, Batch, Clip, Labels
+
+MOST_THREADS = 16
+"""That make batches; more would wait for Python's lock (docs/notes/scaling.md)."""
 
 
 @dataclass(frozen=True)
@@ -307,8 +311,7 @@ def training_batches(
     local = batch_size // process_count
     dataset = _HostShare(dataset, batch_size, process_index * local, local)
     dataset = dataset.batch(local, drop_remainder=True)
-    reading = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
-    return iter(dataset[start_step:].to_iter_dataset(reading))
+    return iter(dataset[start_step:].to_iter_dataset(_reading(batches_ahead=8)))
 
 
 def evaluation_batches(
@@ -337,7 +340,13 @@ def evaluation_batches(
         for position in padded[begin + process_index * local : begin + (process_index + 1) * local]
     ]
     dataset = grain.MapDataset.source(parts).map(row).batch(local)
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)))
+    return iter(dataset.to_iter_dataset(_reading(batches_ahead=2)))
+
+
+def _reading(batches_ahead: int) -> grain.ReadOptions:
+    """A thread for each core, and at least as many batches ahead; their order stays the same."""
+    threads = min(MOST_THREADS, max(2, len(os.sched_getaffinity(0))))
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(batches_ahead, threads))
 
 
 def check_stored(stored_size: int, options: InputOptions) -> None:

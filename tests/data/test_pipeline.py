@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import grain
 import numpy as np
@@ -88,6 +90,14 @@ SUBJECTS = np.repeat(["ann", "bob", "cid", "dan"], [9, 4, 6, 1])
 
 def by_subject(seed: int = 0, count: int = 3) -> BySubject:
     return BySubject(grain.MapDataset.source(list(range(20))), list(SUBJECTS), count, seed)
+
+
+@pytest.mark.parametrize("cores", [1, 64])
+def test_the_order_does_not_depend_on_the_number_of_threads(monkeypatch, cores):
+    expected = batches(0, 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    for one, other in zip(expected, batches(0, 6), strict=True):
+        assert_same(one, other)
 
 
 def test_a_pass_by_subject_has_every_clip_and_groups_of_one_subject():

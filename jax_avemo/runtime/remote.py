@@ -189,6 +189,11 @@ class _Copy:
         there = self._there()
         if bad := [name for name in there if name and {"..", ""} & set(name.split("/"))]:
             raise UserError(f"{self.url} has a file with the name {bad[0]!r}: it is not copied")
+        if self._agreed and not there:
+            raise UserError(
+                f"nothing is left at {self.url}; its copy {self.path} is whole: put it back, or "
+                "delete it to begin anew"
+            )
         wanted = [name for name, info in there.items() if self._is_new(name, info)]
         if lost := [name for name in wanted if self._changed_here(name)]:
             say(f"{len(lost)} files changed here and at {self.url}: those at {self.url} are used")

@@ -182,6 +182,21 @@ def test_a_deleted_copy_deletes_nothing_there(store):
     assert store.cat("/b/run/log") == b"1"
 
 
+def test_a_url_that_was_emptied_takes_nothing_from_the_copy(store):
+    store.pipe("/b/run/log", b"1")
+    run = fetch("stored://b/run")
+    store.rm("/b/run", recursive=True)
+    with (
+        pytest.raises(UserError, match="nothing is left at stored://b/run"),
+        in_step("stored://b/run"),
+    ):
+        pass
+    assert contents(run) == {"log": b"1"}
+    shutil.rmtree(run)
+    with in_step("stored://b/run") as (run,):
+        assert not run.exists()
+
+
 def test_changed_on_both_sides_is_said(store, capsys):
     store.pipe("/b/run/log", b"1")
     run = fetch("stored://b/run")

@@ -175,10 +175,24 @@ def run_directory(args: argparse.Namespace, config: ConfigDict) -> Iterator[Path
 @contextmanager
 def in_step(*places: Path | str) -> Iterator[list[Path]]:
     """As `remote.in_step`, and a UserError for a URL where the run has several processes."""
-    from jax_avemo.runtime import multihost
-
-    urls = [place for place in places if remote.is_remote(place)]
-    if urls and multihost.count() > 1:
-        raise UserError(f"{urls[0]}: the processes of one run need a folder that they share")
+    _check_shared(*places)
     with remote.in_step(*places) as here:
         yield here
+
+
+def fetched(place: Path | str | None) -> Path | None:
+    """As `remote.fetch`, and a UserError as in `in_step`; None stays None."""
+    if place is None:
+        return None
+    _check_shared(place)
+    return remote.fetch(place)
+
+
+def _check_shared(*places: Path | str) -> None:
+    urls = [place for place in places if remote.is_remote(place)]
+    if not urls:
+        return
+    from jax_avemo.runtime import multihost
+
+    if multihost.count() > 1:
+        raise UserError(f"{urls[0]}: the processes of one run need a folder that they share")

@@ -59,7 +59,7 @@ def _run_in(workdir: Path, args: argparse.Namespace) -> None:
         folds=args.folds,
         seeds=args.seeds,
         only_folds=only_folds,
-        workdir=workdir,
+        workdir=args.workdir,
         overrides=args.overrides,
     )
     record = crossval_record.write_crossval(cells, workdir, command)

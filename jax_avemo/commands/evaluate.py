@@ -2,9 +2,9 @@
 
 import argparse
 
-from jax_avemo.command_line import in_step, location, together
+from jax_avemo.command_line import fetched, in_step, location, together
 from jax_avemo.data.corpora import READERS
-from jax_avemo.runtime import cluster, remote
+from jax_avemo.runtime import cluster
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.records import dumps
 
@@ -47,9 +47,6 @@ def run(args: argparse.Namespace) -> None:
     from jax_avemo.runtime.memory import keep_freed_memory
 
     keep_freed_memory()
-    for name in ("source", "data_dir"):
-        if given := getattr(args, name):
-            setattr(args, name, remote.fetch(given))
     if args.corpus:
         with in_step(args.run) as (args.run,):
             print(_on_another_corpus(args))
@@ -67,7 +64,9 @@ def _on_another_corpus(args: argparse.Namespace) -> str:
 
     with own_run(args.run):
         trained = load_run(args.run)
-        clips = clips_of_another(trained.config, args.corpus, args.source, args.data_dir)
+        clips = clips_of_another(
+            trained.config, args.corpus, fetched(args.source), fetched(args.data_dir)
+        )
         results = cross_corpus.evaluate_on(trained, clips, args.corpus)
     return dumps(results) if args.json else tables.cross_corpus_table(results, args.run)
 
@@ -78,7 +77,7 @@ def _robustness(args: argparse.Namespace) -> str:
     from jax_avemo.experiment import own_run
 
     with own_run(args.run):
-        results = evaluate_robustness(args.run, data_dir=args.data_dir)
+        results = evaluate_robustness(args.run, data_dir=fetched(args.data_dir))
     return dumps(results) if args.json else tables.robustness_table(results.robustness)
 
 
@@ -89,7 +88,7 @@ def _own_clips(args: argparse.Namespace, speaks: bool) -> str:
     from jax_avemo.experiment import own_run
 
     with own_run(args.run):
-        results = evaluate_run(args.run, part=args.split, data_dir=args.data_dir)
+        results = evaluate_run(args.run, part=args.split, data_dir=fetched(args.data_dir))
         if args.split == "test" and speaks:
             write_card(args.run, results)
     if args.json:

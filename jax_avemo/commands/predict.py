@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jax_avemo.command_line import location
-from jax_avemo.runtime import remote
+from jax_avemo.command_line import fetched, location
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
     sources = find_sources(args.files)
     keep_freed_memory()
-    model = load(remote.fetch(args.run) if args.run else None)
+    model = load(fetched(args.run))
     say(f"run {model.facts.run}, network '{model.facts.name}' of size '{model.facts.size}'")
     if model.warning:
         say(f"warning: {model.warning}")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from jax_avemo.command_line import location
+from jax_avemo.command_line import fetched, location
 from jax_avemo.runtime import remote
 
 HELP = "write a run or a cross-validation as one HTML file"
@@ -48,7 +48,7 @@ def _write(folder: Path, args: argparse.Namespace) -> None:
     print(
         write_report(
             folder,
-            data_dir=remote.fetch(args.data_dir) if args.data_dir else None,
+            data_dir=fetched(args.data_dir),
             faces=args.faces,
             attention=not args.no_attention,
         )

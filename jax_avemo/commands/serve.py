@@ -2,8 +2,7 @@
 
 import argparse
 
-from jax_avemo.command_line import location
-from jax_avemo.runtime import remote
+from jax_avemo.command_line import fetched, location
 from jax_avemo.runtime.errors import UserError
 
 HELP = "show in a browser what a run predicts of a film or of the webcam"
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         upload_bytes=args.max_megabytes * 1_000_000, film_seconds=60.0 * args.max_minutes
     )
     serve(
-        remote.fetch(args.run) if args.run else None,
+        fetched(args.run),
         host=args.host,
         port=args.port,
         limits=limits,

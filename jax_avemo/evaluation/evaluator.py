@@ -48,7 +48,7 @@ from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import Progress
 from jax_avemo.runtime.records import from_json, to_json
-from jax_avemo.runtime.remote import fetch, is_remote
+from jax_avemo.runtime.remote import fetch
 from jax_avemo.schema import UNKNOWN, Batch
 from jax_avemo.training import build, checkpoints, train_loop
 from jax_avemo.training.train_state import Embed
@@ -260,8 +260,7 @@ def open_run(
     config = trained.config
     if data_dir is not None:
         config.data.data_dir = str(data_dir)
-    if is_remote(config.data.data_dir):
-        fetch(config.data.data_dir)
+    fetch(config.data.data_dir)
     clips = read_clips(settings.data_dir(config))
     check_stored(clips.frame_size, build.build_inputs(config, training=False))
     keys = clips_of_part(trained.split, part)

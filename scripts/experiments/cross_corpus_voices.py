@@ -3,9 +3,9 @@
 python scripts/experiments/cross_corpus_voices.py --corpus emodb --data-dir DIR RUNS    measure
 python scripts/experiments/cross_corpus_voices.py --docs                fill docs/results.md
 
-RUNS is the --workdir of scripts/experiments/real_voices.py: its networks were trained on the other
-corpus. DIR has the prepared clips of CORPUS. Every network reads every clip; a person's recall is
-averaged over the networks; people are the unit. Nothing is fitted or chosen on CORPUS.
+RUNS is the --workdir of scripts/experiments/unseen_people.py: its networks were trained on the
+other corpus. DIR has the prepared clips of CORPUS. Every network reads every clip; a person's
+recall is averaged over the networks; people are the unit. Nothing is fitted or chosen on CORPUS.
 """
 
 import argparse

@@ -3,11 +3,11 @@
 python scripts/experiments/unbalanced_enrolment.py RUN...    measure, write the record
 python scripts/experiments/unbalanced_enrolment.py --docs    fill docs/results.md
 
-RUN are the runs of configs/ablations.py:person_centred that scripts/experiments/real_voices.py left
-in runs/real_voices/person_centred. Every test clip is centred on other clips of its person: of all
-emotions, of its own emotion alone, of every other, of each one alone; without the condition of
-`inference/earlier_windows.py` and with it: the network must read several emotions in the enrolled
-clips. No label reaches the network.
+RUN are the runs of configs/ablations.py:person_centred that scripts/experiments/unseen_people.py
+left in runs/people/ravdess/person_centred. Every test clip is centred on other clips of its
+person: of all emotions, of its own emotion alone, of every other, of each one alone; without the
+condition of `inference/earlier_windows.py` and with it: the network must read several emotions in
+the enrolled clips. No label reaches the network.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "configs/results/unbalanced_enrolment.json"
 PAGE = ROOT / "docs/results.md"
 MARK = "unbalanced enrolment"
-COMMAND = "python scripts/experiments/unbalanced_enrolment.py runs/real_voices/person_centred/*"
+COMMAND = "python scripts/experiments/unbalanced_enrolment.py runs/people/ravdess/person_centred/*"
 CLIPS = 8
 """Enrolled at most; RAVDESS has 8 clips of an emotion of a person, one of them the clip itself."""
 

@@ -1,4 +1,4 @@
-"""The tables and the figure of real voices, from configs/results/real_voices.json."""
+"""The tables of people never seen, from their records, and the figure of real voices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,17 @@ from jax_avemo.evaluation.results import Facts, PairedDifference  # noqa: E402
 from jax_avemo.evaluation.statistics import holm, paired_difference  # noqa: E402
 from jax_avemo.evaluation.tables import p_value, percent, with_interval  # noqa: E402
 
-CORPORA = {"ravdess": "RAVDESS speech", "emodb": "EMO-DB"}
+CORPORA = {
+    "ravdess": "RAVDESS speech, real, audio alone",
+    "emodb": "EMO-DB, real, audio alone",
+    "demo": "Synthetic corpus, audio and video",
+}
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808a94", "#a6761d")
 """Okabe and Ito's palette, a grey and a brown."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class VoicesRow:
+class PeopleRow:
     """One experiment at one number of enrolment clips."""
 
     name: str
@@ -51,8 +55,8 @@ class VoicesRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealVoicesRecord(Facts):
-    """real_voices.json."""
+class PeopleRecord(Facts):
+    """The record of one corpus."""
 
     schema_version: int = 1
     command: str
@@ -61,20 +65,20 @@ class RealVoicesRecord(Facts):
     seeds: tuple[int, ...]
     commits: tuple[str, ...]
     clips: int
-    rows: tuple[VoicesRow, ...]
+    rows: tuple[PeopleRow, ...]
 
 
 ENROLLED_ALONE, TRAINED_FOR_IT = "fusion alone, 8 enrolled", "person-centred, 8 enrolled"
 
 
-def voices_tables(record: RealVoicesRecord) -> str:
+def people_tables(record: PeopleRecord) -> str:
     """Markdown: recognition, leakage, and what stands beside every row of the second."""
     attacked = any(row.identity for row in record.rows)
     leakage = _leakage(record.rows) if attacked else ""
     return _recognition(record.rows) + "\n" + _of_training(record.rows) + leakage + _caption(record)
 
 
-def _of_training(rows: Sequence[VoicesRow]) -> str:
+def _of_training(rows: Sequence[PeopleRow]) -> str:
     """What training for enrolment adds to enrolment alone, paired; "" without both rows."""
     by_name = {row.name: row for row in rows}
     if not {ENROLLED_ALONE, TRAINED_FOR_IT} <= by_name.keys():
@@ -90,7 +94,7 @@ def _of_training(rows: Sequence[VoicesRow]) -> str:
     )
 
 
-def brief_table(record: RealVoicesRecord) -> str:
+def brief_table(record: PeopleRecord) -> str:
     """Markdown: recognition and leakage of every row, in few columns."""
     rows = record.rows
     reference = _reference(rows)
@@ -117,7 +121,7 @@ def brief_table(record: RealVoicesRecord) -> str:
     return markdown(header, cells) + "\n" + _caption(record)
 
 
-def _recognition(rows: Sequence[VoicesRow]) -> str:
+def _recognition(rows: Sequence[PeopleRow]) -> str:
     header = ("", "UAR, % (95 %)", f"less {_reference(rows)}", "p (Holm)", "worst quarter")
     adjusted = _adjusted(rows, lambda row: row.minus_reference)
     return markdown(
@@ -135,18 +139,18 @@ def _recognition(rows: Sequence[VoicesRow]) -> str:
     )
 
 
-def _reference(rows: Sequence[VoicesRow]) -> str:
+def _reference(rows: Sequence[PeopleRow]) -> str:
     """The row that the others are compared with."""
     return next(row.name for row in rows if row.minus_reference is None)
 
 
-def _interval(row: VoicesRow) -> str:
+def _interval(row: PeopleRow) -> str:
     if row.uar_interval is None:
         return "one subject"
     return " to ".join(percent(end) for end in row.uar_interval)
 
 
-def _leakage(rows: Sequence[VoicesRow]) -> str:
+def _leakage(rows: Sequence[PeopleRow]) -> str:
     header = (
         "identity of unseen people, %",
         "strongest attacker on z_e",
@@ -176,7 +180,7 @@ def _leakage(rows: Sequence[VoicesRow]) -> str:
 
 
 def _adjusted(
-    rows: Sequence[VoicesRow], of_row: Callable[[VoicesRow], PairedDifference | None]
+    rows: Sequence[PeopleRow], of_row: Callable[[PeopleRow], PairedDifference | None]
 ) -> dict[str, str]:
     """Row -> its p value, by Holm over the rows that have one; "-" for the others."""
     found = {row.name: difference for row in rows if (difference := of_row(row))}
@@ -190,7 +194,7 @@ def _attacked(found: AttackSummary | None) -> str:
     return f"{percent(found.value)} ({found.strongest})" if found else "-"
 
 
-def _caption(record: RealVoicesRecord) -> str:
+def _caption(record: PeopleRecord) -> str:
     first = record.rows[0]
     references = [
         f"{name} {_attacked(found)}"
@@ -203,8 +207,9 @@ def _caption(record: RealVoicesRecord) -> str:
             references.insert(1, f"shuffled labels {percent(first.identity.shuffled)}")
     some = "" if len(record.folds_run) == record.folds else f" (only {list(record.folds_run)})"
     beside = f" Identity: {', '.join(references)}." if references else ""
+    seed = f", corpus seed {record.corpus_seed}" if record.synthetic else ""
     return (
-        f"{CORPORA[record.corpus]}, real, audio alone, size `{record.size}`, "
+        f"{CORPORA[record.corpus]}{seed}, size `{record.size}`, "
         f"{record.folds} folds{some}, "
         f"{len(record.seeds)} seeds, {len(first.uar_by_subject)} subjects, {record.clips} clips; "
         f"UAR chance {percent(1 / len(record.emotions))}.{beside} "
@@ -212,7 +217,7 @@ def _caption(record: RealVoicesRecord) -> str:
     )
 
 
-def draw_curve(record: RealVoicesRecord, path: Path) -> None:
+def draw_curve(record: PeopleRecord, path: Path) -> None:
     """UAR over identity: a bar from the floor to the strongest attacker, the point at its end."""
     with figure_style("real_voices"):
         figure, axis = plt.subplots(figsize=(8.6, 4.2))

@@ -1,12 +1,13 @@
-"""Evidence on real voices: RAVDESS speech or EMO-DB, audio alone, subject-independent.
+"""The parts of the decoupling on people never seen: real voices, or the synthetic corpus.
 
-python scripts/experiments/real_voices.py --source PATH      run what is missing, write the record
-python scripts/experiments/real_voices.py --docs             fill docs/results.md, draw the curve
+python scripts/experiments/unseen_people.py --source PATH     RAVDESS speech, audio alone
+python scripts/experiments/unseen_people.py --corpus emodb --source PATH --folds 10
+python scripts/experiments/unseen_people.py --corpus demo --folds 4 --override data.demo_seed=303
+python scripts/experiments/unseen_people.py --docs            fill docs/results.md, draw the curve
 
-`--corpus emodb` does the same with EMO-DB; its record is configs/results/real_voices_emodb.json.
 A cell is one network: an experiment, a fold, a seed. The same command goes on after a kill; a
-second terminal shares the work. Seeds are finished one after the other, and the record
-configs/results/real_voices.json is written after each. Choices are made on validation subjects.
+second terminal shares the work. Seeds are finished one after the other, and the corpus's record
+in configs/results is written after each. Choices are made on validation subjects.
 """
 
 import argparse
@@ -18,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from evidence_tables import replaced
-from real_voices_tables import (
-    RealVoicesRecord,
-    VoicesRow,
+from unseen_people_tables import (
+    PeopleRecord,
+    PeopleRow,
     brief_table,
     draw_curve,
-    voices_tables,
+    people_tables,
 )
 
 from jax_avemo import config as settings
@@ -47,12 +48,18 @@ ROOT = Path(__file__).parents[2]
 RECORDS = {
     "ravdess": ROOT / "configs/results/real_voices.json",
     "emodb": ROOT / "configs/results/real_voices_emodb.json",
+    "demo": ROOT / "configs/results/synthetic_people.json",
 }
 CURVE = ROOT / "docs/assets/real_voices.svg"
 PAGE, README = ROOT / "docs/results.md", ROOT / "README.md"
 MARK_IN_BRIEF = "real voices in brief"
-MARKS = {"ravdess": "real voices", "emodb": "real voices, emodb"}
+MARKS = {
+    "ravdess": "real voices",
+    "emodb": "real voices, emodb",
+    "demo": "synthetic people",
+}
 AUDIO = ("data.modality=audio", "model.modalities=audio")
+SIZES = {"ravdess": "voice", "emodb": "voice", "demo": "bench"}
 
 
 class Row(NamedTuple):
@@ -77,6 +84,7 @@ ROWS = (
     Row("sampler alone", "configs/ablations.py:decorrelated_fusion"),
     Row("as described", "configs/ablations.py:as_described"),
     Row("post-hoc erasure", "configs/ablations.py:no_coupling", ("train.resample=False",)),
+    Row("decoupled", "configs/decoupled.py"),
     Row("narrow z_e", "configs/ablations.py:not_centred"),
     Row("person-centred", "configs/ablations.py:wide_z_e", curve="centred"),
     Row("person-centred, 8 enrolled", "configs/ablations.py:wide_z_e", (), 8, "centred"),
@@ -97,18 +105,19 @@ def experiments_of(
         if (row.config, row.overrides) not in configs:
             separator = "," if ":" in row.config else ":"
             spec = f"{row.config}{separator}{size}"
-            config = settings.load_config(spec, [*AUDIO, *row.overrides, *overrides])
+            config = settings.load_config(spec, [*row.overrides, *overrides])
             changed = "-".join(override.replace("=", "-") for override in row.overrides)
             config.name = f"{config.name}-{changed}" if changed else config.name
             configs[row.config, row.overrides] = config
     return configs
 
 
-def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> RealVoicesRecord:
+def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> PeopleRecord:
     """Every cell, seed by seed; the record is written after each seed."""
     data = [f"data.source={args.source}"] if args.source else []
     data += [f"data.corpus={args.corpus}"]
     data += [f"data.data_dir={args.data_dir}"] if args.data_dir else []
+    data += AUDIO if args.corpus != "demo" else ()
     configs = experiments_of(rows, args.size, [*data, *args.override])
     record = None
     for seeds in range(1, args.seeds + 1):
@@ -130,12 +139,12 @@ def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> RealVoicesRecor
 
 def record_of(
     found: CrossvalRecord, rows: Sequence[Row], experiments: dict[str, str]
-) -> RealVoicesRecord:
+) -> PeopleRecord:
     """The rows of a cross-validation's record; `experiments` maps their names to its own."""
     reference = next(row for row in rows if row.name == REFERENCE)
     of_reference = _measured(found.experiments[experiments[reference.name]], reference)
     facts = {field.name: getattr(found, field.name) for field in dataclasses.fields(Facts)}
-    return RealVoicesRecord(
+    return PeopleRecord(
         **facts,
         command=found.command,
         folds=found.folds,
@@ -170,7 +179,7 @@ def _measured(experiment: Experiment, row: Row) -> Measured:
     raise UserError(f"row '{row.name}': {row.config} has no figures at {row.enrolled} clips")
 
 
-def _row(row: Row, experiment: Experiment, reference: Measured | None) -> VoicesRow:
+def _row(row: Row, experiment: Experiment, reference: Measured | None) -> PeopleRow:
     people, leakage = _measured(experiment, row)
     values = np.array(list(people.values()))
     estimate = share_estimate(float(values.mean()), values)
@@ -185,7 +194,7 @@ def _row(row: Row, experiment: Experiment, reference: Measured | None) -> Voices
             gaps = np.array([above[name] - of_reference[name] for name in both])
             leaks = paired_difference(float(gaps.mean()), gaps)
     eer = leakage.lowest_eer("z_e")
-    return VoicesRow(
+    return PeopleRow(
         name=row.name,
         config=row.config,
         overrides=row.overrides,
@@ -220,15 +229,15 @@ def _above_floor(leakage: LeakageSummary) -> dict[str, float]:
     return {name: z_e.by_subject[name] - floor.by_subject[name] for name in both}
 
 
-def filled(page: str, record: RealVoicesRecord) -> str:
+def filled(page: str, record: PeopleRecord) -> str:
     """The page with a corpus's tables between its marks, and of RAVDESS the curve."""
-    made = voices_tables(record)
+    made = people_tables(record)
     if record.corpus == "ravdess":
         made += f"\n\n![UAR over identity leakage on real voices](assets/{CURVE.name})"
     return replaced(page, MARKS[record.corpus], made, PAGE.name)
 
 
-def filled_readme(text: str, record: RealVoicesRecord) -> str:
+def filled_readme(text: str, record: PeopleRecord) -> str:
     """README with the short table of RAVDESS between its marks."""
     return replaced(text, MARK_IN_BRIEF, brief_table(record), README.name)
 
@@ -237,28 +246,30 @@ def fill_docs() -> None:
     """docs/results.md, README and the curve, from the records that there are."""
     for path in RECORDS.values():
         if path.exists():
-            record = read_voices(path)
+            record = read_people(path)
             write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
             if record.corpus == "ravdess":
                 write_atomic(README, filled_readme(README.read_text(), record).encode())
                 draw_curve(record, CURVE)
 
 
-def read_voices(path: Path) -> RealVoicesRecord:
+def read_people(path: Path) -> PeopleRecord:
     """Read the record.
 
     Raises:
       UserError: it is not there, damaged, or of another version.
     """
-    remedy = "give: python scripts/experiments/real_voices.py --source PATH"
-    return read_record(RealVoicesRecord, path, RealVoicesRecord.schema_version, remedy)
+    remedy = "give: python scripts/experiments/unseen_people.py --source PATH"
+    return read_record(PeopleRecord, path, PeopleRecord.schema_version, remedy)
 
 
 def command_of(args: argparse.Namespace) -> str:
     """The command, without the places of the machine that gave it."""
-    parts = ["python scripts/experiments/real_voices.py --source PATH"]
+    parts = ["python scripts/experiments/unseen_people.py"]
     if args.corpus != "ravdess":
         parts += [f"--corpus {args.corpus}"]
+    if args.corpus != "demo":
+        parts += ["--source PATH"]
     parts += [f"--size {args.size} --folds {args.folds} --seeds {args.seeds}"]
     parts += [f"--only-fold {fold}" for fold in args.only_fold]
     parts += [f'--row "{name}"' for name in args.row]
@@ -274,14 +285,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus", choices=tuple(RECORDS), default="ravdess")
     parser.add_argument("--source", type=Path, help="the corpus: a folder, or RAVDESS's zips")
     parser.add_argument("--data-dir", type=Path, help="prepared clips, instead of --source")
-    parser.add_argument("--size", default="voice")
+    parser.add_argument("--size", help="default: voice; of the synthetic corpus bench")
     parser.add_argument("--folds", type=int, default=6)
     parser.add_argument("--only-fold", type=int, action="append", default=[])
     parser.add_argument(
         "--row", action="append", default=[], choices=[row.name for row in ROWS], help="only these"
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workdir", type=Path, default=Path("runs/real_voices"))
+    parser.add_argument("--workdir", type=Path, help="default: runs/people/CORPUS")
     parser.add_argument("--record", type=Path, help="default: below configs/results")
     parser.add_argument(
         "--override", action="append", default=[], metavar="a.b=v", help="config field of every run"
@@ -290,9 +301,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.docs:
         return guarded(fill_docs)
     args.record = args.record or RECORDS[args.corpus]
+    args.workdir = args.workdir or Path("runs/people", args.corpus)
+    args.size = args.size or SIZES[args.corpus]
     args.command_line = command_of(args)
     rows = [row for row in ROWS if row.name in (REFERENCE, *args.row) or not args.row]
-    return guarded(lambda: print(voices_tables(run(args, rows))))
+    return guarded(lambda: print(people_tables(run(args, rows))))
 
 
 if __name__ == "__main__":

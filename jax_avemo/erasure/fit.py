@@ -1,6 +1,6 @@
 """Closed-form fit of linear concept erasure and of the emotion head that follows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,9 @@ def erasing_projection(
     The singular values are canonical correlations (Hotelling 1936). A direction is above
     chance where its own exceeds 95 % of the largest ones found with the erased labels permuted
     among the rows of each given label (parallel analysis: Horn, Psychometrika 1965): erasing a
-    direction of noise loses whatever else it carries. At most D / 2 directions are erased.
+    direction of noise loses whatever else it carries. Where more than D / 2 directions are, the
+    first D / 2 go whole, and of the others what is orthogonal (in X C^-1/2) to the differences of
+    the given labels' means: many people differ in every direction, and so do emotions.
 
     With `permutations` = 0 every correlated direction is erased. Then (I - P) X^T S = 0, so
     that a linear probe that knows the given label explains no variance of the erased one in these
@@ -118,9 +120,23 @@ def erasing_projection(
             for _ in range(permutations)
         ]
         chance = max(chance, float(np.quantile(largest, 0.95)))
-    rank = min(int(np.sum(canonical > chance)), width // 2)
-    basis = directions[:, :rank]
+    directions = directions[:, canonical > chance]
+    basis = directions[:, : width // 2]
+    if directions.shape[1] > width // 2:
+        means = (_means(z, given) - mean) @ (axes / root) @ axes.T
+        rest = _orthogonal_to(means - means @ basis @ basis.T, directions[:, width // 2 :])
+        basis = np.concatenate([basis, rest], axis=1)
     return mean, (axes * root) @ axes.T @ basis @ basis.T @ (axes / root) @ axes.T
+
+
+def _orthogonal_to(
+    rows: Float[np.ndarray, "K D"], directions: Float[np.ndarray, "D R"]
+) -> Float[np.ndarray, "D Q"]:
+    """An orthonormal basis of what is left of the directions when the span of `rows` is taken."""
+    axes, sizes, _ = np.linalg.svd(rows.T, full_matrices=False)
+    axes = axes[:, sizes > 1e-9 * sizes[0]]
+    left, sizes, _ = np.linalg.svd(directions - axes @ (axes.T @ directions), full_matrices=False)
+    return left[:, sizes > 1e-6]
 
 
 def _root_of_inverse(
@@ -186,8 +202,7 @@ def discriminant_head(
     residual = _within(z, labels)
     covariance = residual.T @ residual / len(z)
     scale = max(np.trace(covariance) / z.shape[1], 1e-12)
-    present = np.unique(labels)
-    means = np.stack([z[labels == label].mean(axis=0) for label in present])
+    present, means = np.unique(labels), _means(z, labels)
     weights = np.linalg.solve(covariance + ridge * scale * np.eye(z.shape[1]), means.T)
     bias = -0.5 * np.sum(means.T * weights, axis=0)
     kernel = np.zeros((z.shape[1], classes))
@@ -197,10 +212,15 @@ def discriminant_head(
     return kernel, biases
 
 
-def _within(x: np.ndarray, groups: Sequence[object] | np.ndarray) -> np.ndarray:
-    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    means = _sums(x, numbers) / np.bincount(numbers)[:, None]
-    return x - means[numbers]
+def _within(x: np.ndarray, groups: Shaped[np.ndarray, " N"]) -> np.ndarray:
+    numbers = np.unique(groups, return_inverse=True)[1]
+    return x - _means(x, groups)[numbers]
+
+
+def _means(x: np.ndarray, groups: Shaped[np.ndarray, " N"]) -> np.ndarray:
+    """One row for each group, in the order of `np.unique`."""
+    numbers = np.unique(groups, return_inverse=True)[1]
+    return _sums(x, numbers) / np.bincount(numbers)[:, None]
 
 
 def _sums(x: Float[np.ndarray, "N D"], numbers: Int[np.ndarray, " N"]) -> Float[np.ndarray, "L D"]:

@@ -65,8 +65,8 @@ def make_train_step(
         present = drop_modalities(
             drop_key, drop_rate, batch["video_mask"].any(axis=1), batch["audio_length"] > 0
         )
-        progress = state.step / total_steps
-        reversal_strength = objective.reversal_strength * losses.reversal_schedule(progress)
+        schedule = losses.reversal_schedule(state.step / total_steps)
+        reversal = objective.reversal_strength * schedule
 
         trunk, pull_trunk, (context, batch_stats) = accumulated_vjp(
             functools.partial(trunk_forward, model, state.batch_stats),
@@ -76,14 +76,7 @@ def make_train_step(
             config.train.accumulation_steps,
         )
         heads = functools.partial(
-            head_losses,
-            model,
-            objective,
-            batch,
-            context,
-            reversal_strength,
-            heads_key,
-            state.batch_stats,
+            head_losses, model, objective, batch, context, reversal, heads_key, state.batch_stats
         )
         values, pull_losses, readings = jax.vjp(heads, state.params, trunk, has_aux=True)
         task_gradients = gradients_at_embedding(pull_losses, values)
@@ -104,7 +97,7 @@ def make_train_step(
         metrics = step_metrics(values, readings, task_weights) | {
             "loss/total": loss,
             "gradient_norm": gradient_norm,
-            "reversal": reversal_strength,
+            "reversal": reversal,
             "skipped": after.skipped_steps,
         }
         return after, metrics

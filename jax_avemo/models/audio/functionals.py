@@ -98,9 +98,6 @@ def functionals(
     quiet, loud = masked_quantile(level, mask, 0.05), masked_quantile(level, mask, 0.95)
     active = mask & (level > (quiet + ACTIVE_SHARE * (loud - quiet))[:, None])
 
-    pairs = voiced[:, 1:] & voiced[:, :-1]
-    triples = pairs[:, 1:] & pairs[:, :-1]
-    jitter = jnp.abs(jnp.diff(pitch, axis=1))
     bands = [
         jnp.log(power[..., (centres_hz >= low) & (centres_hz < high)].sum(axis=-1) + BAND_FLOOR)
         for low, high in pairwise(BAND_EDGES_HZ)
@@ -110,13 +107,7 @@ def functionals(
         _span(voiced) * hop_seconds,
         voiced.sum(axis=1) * hop_seconds,
         active.sum(axis=1) * hop_seconds,
-        masked_quantile(pitch, voiced, 0.5),
-        _deviation(pitch, voiced),
-        masked_quantile(pitch, voiced, 0.9) - masked_quantile(pitch, voiced, 0.1),
-        _slope(pitch, voiced, active),
-        masked_quantile(jitter, pairs, 0.5),
-        _mean(jitter, pairs),
-        masked_quantile(jnp.abs(jnp.diff(pitch, n=2, axis=1)), triples, 0.5),
+        *_of_pitch(pitch, voiced, active),
         _mean(voicing, voiced),
         _mean(voicing, active),
         _mean(level, voiced),
@@ -131,6 +122,24 @@ def functionals(
         ),
         0.0,
     )
+
+
+def _of_pitch(
+    pitch: Float[Array, "B T"], voiced: Bool[Array, "B T"], active: Bool[Array, "B T"]
+) -> list[Float[Array, " B"]]:
+    """Level, spread and slope of the pitch in voiced frames, and its changes between them."""
+    pairs = voiced[:, 1:] & voiced[:, :-1]
+    triples = pairs[:, 1:] & pairs[:, :-1]
+    jitter = jnp.abs(jnp.diff(pitch, axis=1))
+    return [
+        masked_quantile(pitch, voiced, 0.5),
+        _deviation(pitch, voiced),
+        masked_quantile(pitch, voiced, 0.9) - masked_quantile(pitch, voiced, 0.1),
+        _slope(pitch, voiced, active),
+        masked_quantile(jitter, pairs, 0.5),
+        _mean(jitter, pairs),
+        masked_quantile(jnp.abs(jnp.diff(pitch, n=2, axis=1)), triples, 0.5),
+    ]
 
 
 def _of_spectrum(

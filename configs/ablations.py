@@ -8,9 +8,10 @@ to 4 times as much). `fusion_only` has no identity branch, no erasure, and clips
 recorded; `decorrelated_fusion` lacks the first two, `adversaries` and `marginal_adversaries` the
 last two, `no_erasure` and `as_recorded` one. z_e and z_i are kept apart by the headline's
 conditional adversaries and orthogonality, by `marginal` ones, by `hsic`, by `orthogonality` alone,
-or not (`no_coupling`). `whole_identity` lets the whole gradients of identity and adversaries into
-z; `as_described` is the source's method to the letter: these gradients, no erasure, clips as
-recorded. Losses are balanced by the headline's gradnorm, `fixed_weights` or `uncertainty`.
+or not (`no_coupling`; with clips as recorded `post_hoc_erasure`). `whole_identity` lets the whole
+gradients of identity and adversaries into z; `as_described` is the source's method to the letter:
+these gradients, no erasure, clips as recorded. Losses are balanced by the headline's gradnorm,
+`fixed_weights` or `uncertainty`.
 `same_batches` is `fusion_only` on batches of 8 clips a subject. `person_centred` adds a z_e of 8
 numbers and most of the emotion loss on z less the mean of the person's other clips; `not_centred`
 lacks the second of these, `wide_z_e` the first.
@@ -25,6 +26,7 @@ from jax_avemo.runtime.errors import UserError
 
 ADVERSARIES = {"train.resample": False, "model.erasure": False}
 FUSION_ONLY = {"model.decouple": False, "train.resample": False}
+NO_COUPLING = {"model.adversary": "none", "objective.orthogonality_weight": 0.0}
 SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8, "train.batch_size": 32}
 PERSON_CENTRED = SAME_BATCHES | {"model.person_centred": True, "model.embedding_width": 8}
 
@@ -35,7 +37,8 @@ DECOUPLING: dict[str, dict[str, Any]] = {
     "no_erasure": {"model.erasure": False},
     "adversaries": ADVERSARIES,
     "marginal_adversaries": ADVERSARIES | {"model.adversary": "marginal"},
-    "no_coupling": {"model.adversary": "none", "objective.orthogonality_weight": 0.0},
+    "no_coupling": NO_COUPLING,
+    "post_hoc_erasure": NO_COUPLING | {"train.resample": False},
     "marginal": {"model.adversary": "marginal"},
     "hsic": {"model.adversary": "none", "objective.hsic_weight": 1.0},
     "orthogonality": {"model.adversary": "none"},

@@ -12,13 +12,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from evidence_tables import ConfoundRecord  # noqa: E402
 
-COLOURS = {
-    "decoupled": "#D55E00",
-    "fusion_only": "#0072B2",
-    "adversaries": "#009E73",
-    "marginal_adversaries": "#CC79A7",
-}
-"""Okabe and Ito's palette."""
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808a94", "#a6761d")
+"""Okabe and Ito's palette, a grey and a brown."""
 GREY = "#808a94"
 """Readable on white and on black."""
 PANELS = {"same_people": "training actors, new takes", "unseen": "unseen actors"}
@@ -59,10 +54,11 @@ def draw_confound(record: ConfoundRecord, path: Path) -> None:
 
 
 def _draw_panel(axis: "plt.Axes", record: ConfoundRecord, part: str) -> None:
-    for number, (method, colour) in enumerate(COLOURS.items()):
+    methods = dict.fromkeys(row.method for row in record.rows)
+    for number, (method, colour) in enumerate(zip(methods, COLOURS, strict=False)):
         rows = [row for row in record.rows if row.method == method]
         estimates = [getattr(row, part).estimate for row in rows]
-        shifted = [row.confound + 0.012 * (number - 1.5) for row in rows]
+        shifted = [row.confound + 0.012 * (number - (len(methods) - 1) / 2) for row in rows]
         values = [100 * found.value for found in estimates]
         below = [100 * (found.value - found.low) for found in estimates]
         above = [100 * (found.high - found.value) for found in estimates]

@@ -83,7 +83,7 @@ ROWS = (
     Row("fusion alone, 8 enrolled", FUSION, UNTRAINED_CENTRE, 8),
     Row("sampler alone", "configs/ablations.py:decorrelated_fusion"),
     Row("as described", "configs/ablations.py:as_described"),
-    Row("post-hoc erasure", "configs/ablations.py:no_coupling", ("train.resample=False",)),
+    Row("post-hoc erasure", "configs/ablations.py:post_hoc_erasure"),
     Row("decoupled", "configs/decoupled.py"),
     Row("narrow z_e", "configs/ablations.py:not_centred"),
     Row("person-centred", "configs/ablations.py:wide_z_e", curve="centred"),

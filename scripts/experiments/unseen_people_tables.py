@@ -9,7 +9,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
-from evidence_figures import GREY, figure_style  # noqa: E402
+from evidence_figures import COLOURS, GREY, figure_style  # noqa: E402
 from evidence_tables import markdown  # noqa: E402
 
 from jax_avemo.crossval.leakage_record import AttackSummary, EerSummary  # noqa: E402
@@ -22,8 +22,6 @@ CORPORA = {
     "emodb": "EMO-DB, real, audio alone",
     "demo": "Synthetic corpus, audio and video",
 }
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808a94", "#a6761d")
-"""Okabe and Ito's palette, a grey and a brown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,10 +151,12 @@ def test_the_confounds_rows_compare_ours_in_pairs(script, tables, tmp_path):
 def test_the_confound_is_drawn_with_a_line_a_method(script, tables, tmp_path):
     figures = sys.modules["evidence_figures"]
     record = tables.read_evidence("confound", script.RECORDS / "confound.json")
-    assert set(figures.COLOURS) == {row.method for row in record.rows}
+    methods = {row.method for row in record.rows}
+    assert len(figures.COLOURS) >= max(len(methods), len(script.METHODS) + 1)
     figures.draw_confound(record, tmp_path / "x.svg")
     drawn = (tmp_path / "x.svg").read_text()
-    for word in (*figures.PANELS.values(), "fusion only", "synthetic"):
+    names = [method.replace("_", " ") for method in methods]
+    for word in (*figures.PANELS.values(), *names, "synthetic"):
         assert word in drawn
 
 

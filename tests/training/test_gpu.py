@@ -47,7 +47,9 @@ def three_steps(device, size: str = "tiny", **changes) -> tuple:
     In full float32: by default a GPU multiplies with 10 bits of mantissa (TF32).
     """
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
-    config = settings.make_config("x", size, {"model.dropout": 0.0, **dotted})
+    config = settings.make_config(
+        "x", size, {"model.dropout": 0.0, "model.functionals_dropout": 0.0, **dotted}
+    )
     model = build.build_model(config, 8, 4)
     mesh = Mesh(np.array([device]), ("data",))
     with jax.default_device(device), jax.default_matmul_precision("float32"):

@@ -17,7 +17,12 @@ from jax_avemo.training.train_state import build_balancer, example_batch
 from jax_avemo.training.train_step import make_train_step, prepare_training
 
 ROWS, EMOTIONS, SUBJECTS = 8, 4, 3
-SMALL = {"train.batch_size": ROWS, "model.dropout": 0.0, "train.modality_dropout": 0.0}
+SMALL = {
+    "train.batch_size": ROWS,
+    "model.dropout": 0.0,
+    "model.functionals_dropout": 0.0,
+    "train.modality_dropout": 0.0,
+}
 
 
 def a_batch(config, rows: int = ROWS) -> dict:

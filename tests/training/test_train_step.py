@@ -20,7 +20,7 @@ from jax_avemo.training.train_step import (
 )
 
 SUBJECTS, EMOTIONS = 3, 4
-CHANGES = {"train.batch_size": 4, "model.dropout": 0.0}
+CHANGES = {"train.batch_size": 4, "model.dropout": 0.0, "model.functionals_dropout": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from jax_avemo.runtime.errors import UserError
 ADVERSARIES = {"train.resample": False, "model.erasure": False}
 FUSION_ONLY = {"model.decouple": False, "train.resample": False}
 NO_COUPLING = {"model.adversary": "none", "objective.orthogonality_weight": 0.0}
-SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8, "train.batch_size": 32}
+SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8}
 PERSON_CENTRED = SAME_BATCHES | {"model.person_centred": True, "model.embedding_width": 8}
 
 DECOUPLING: dict[str, dict[str, Any]] = {

@@ -78,6 +78,8 @@ REFERENCE = "fusion alone"
 FUSION = "configs/ablations.py:fusion_only"
 CENTRED = "configs/ablations.py:person_centred"
 UNTRAINED_CENTRE = ("model.person_centred=True", "objective.person_centred_weight=0.0")
+ADDED = ("model.person_centred=True", "train.clips_per_subject=8", "model.embedding_width=8")
+"""What `both` adds to fusion alone, added to the decoupled network."""
 ROWS = (
     Row(REFERENCE, FUSION),
     Row("fusion alone, 8 enrolled", FUSION, UNTRAINED_CENTRE, 8),
@@ -90,6 +92,8 @@ ROWS = (
     Row("person-centred, 8 enrolled", "configs/ablations.py:wide_z_e", (), 8, "centred"),
     Row("both", CENTRED, curve="both"),
     Row("both, 8 enrolled", CENTRED, (), 8, "both"),
+    Row("decoupled and both", "configs/decoupled.py", ADDED, curve="decoupled and both"),
+    Row("decoupled and both, 8 enrolled", "configs/decoupled.py", ADDED, 8, "decoupled and both"),
     Row("both, no functionals", CENTRED, ("model.functionals=False",)),
     Row("both, no functionals, 8 enrolled", CENTRED, ("model.functionals=False",), 8),
 )

@@ -14,7 +14,8 @@ these gradients, no erasure, clips as recorded. Losses are balanced by the headl
 `fixed_weights` or `uncertainty`.
 `same_batches` is `fusion_only` on batches of 8 clips a subject. `person_centred` adds a z_e of 8
 numbers and most of the emotion loss on z less the mean of the person's other clips; `not_centred`
-lacks the second of these, `wide_z_e` the first.
+lacks the second of these, `wide_z_e` the first; `decoupled_person_centred` has both and the
+identity branch, without the erasure, for which 8 numbers leave no room.
 """
 
 from typing import Any
@@ -51,6 +52,12 @@ DECOUPLING: dict[str, dict[str, Any]] = {
     "person_centred": PERSON_CENTRED,
     "not_centred": PERSON_CENTRED | {"model.person_centred": False},
     "wide_z_e": SAME_BATCHES | {"model.person_centred": True},
+    "decoupled_person_centred": {
+        "train.clips_per_subject": 8,
+        "model.person_centred": True,
+        "model.embedding_width": 8,
+        "model.erasure": False,
+    },
     "whole_identity": {"objective.identity_gradient_scale": 1.0},
     "fixed_weights": {"objective.loss_balancing": "fixed"},
     "uncertainty": {"objective.loss_balancing": "uncertainty"},

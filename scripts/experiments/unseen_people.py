@@ -78,14 +78,7 @@ REFERENCE = "fusion alone"
 FUSION = "configs/ablations.py:fusion_only"
 CENTRED = "configs/ablations.py:person_centred"
 UNTRAINED_CENTRE = ("model.person_centred=True", "objective.person_centred_weight=0.0")
-ADDED = (
-    "model.person_centred=True",
-    "train.clips_per_subject=8",
-    "model.embedding_width=8",
-    "model.erasure=False",
-)
-"""What `both` adds to fusion alone, added to the decoupled network; 8 numbers leave no room for an
-erasure."""
+DECOUPLED_CENTRED = "configs/ablations.py:decoupled_person_centred"
 ROWS = (
     Row(REFERENCE, FUSION),
     Row("fusion alone, 8 enrolled", FUSION, UNTRAINED_CENTRE, 8),
@@ -98,8 +91,8 @@ ROWS = (
     Row("person-centred, 8 enrolled", "configs/ablations.py:wide_z_e", (), 8, "centred"),
     Row("both", CENTRED, curve="both"),
     Row("both, 8 enrolled", CENTRED, (), 8, "both"),
-    Row("decoupled and both", "configs/decoupled.py", ADDED, curve="decoupled and both"),
-    Row("decoupled and both, 8 enrolled", "configs/decoupled.py", ADDED, 8, "decoupled and both"),
+    Row("decoupled and both", DECOUPLED_CENTRED, curve="decoupled and both"),
+    Row("decoupled and both, 8 enrolled", DECOUPLED_CENTRED, (), 8, "decoupled and both"),
     Row("both, no functionals", CENTRED, ("model.functionals=False",)),
     Row("both, no functionals, 8 enrolled", CENTRED, ("model.functionals=False",), 8),
 )
@@ -117,7 +110,8 @@ def experiments_of(
             spec = f"{row.config}{separator}{size}"
             config = settings.load_config(spec, [*row.overrides, *overrides])
             changed = "-".join(override.replace("=", "-") for override in row.overrides)
-            config.name = f"{config.name}-{changed}" if changed else config.name
+            if changed:
+                settings.set_field(config, "name", f"{config.name}-{changed}")
             configs[row.config, row.overrides] = config
     return configs
 

@@ -17,6 +17,7 @@ such weights were at hand.
 
 from typing import Any
 
+from jax_avemo.configs.decoupled import DECOUPLED
 from ml_collections import ConfigDict
 
 from jax_avemo.config import AUTO, make_config
@@ -43,4 +44,4 @@ def get_config(argument: str = "weights") -> ConfigDict:
         raise UserError(f"finetune starts from {' or '.join(KINDS)}, not from '{kind}'")
     if not size:
         size = "full" if kind == "weights" else AUTO
-    return make_config(f"finetune_{kind}", size, KINDS[kind])
+    return make_config(f"finetune_{kind}", size, DECOUPLED | KINDS[kind])

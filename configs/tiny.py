@@ -5,6 +5,7 @@
 Four synthetic actors, two passes over their clips; the figures mean nothing.
 """
 
+from jax_avemo.configs.decoupled import DECOUPLED
 from ml_collections import ConfigDict
 
 from jax_avemo.config import make_config
@@ -12,4 +13,4 @@ from jax_avemo.config import make_config
 
 def get_config(size: str = "tiny") -> ConfigDict:
     """The config at one size."""
-    return make_config("tiny", size)
+    return make_config("tiny", size, DECOUPLED)

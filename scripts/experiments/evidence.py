@@ -68,6 +68,7 @@ METHODS = (
     "fusion_only",
     "decorrelated_fusion",
     "post_hoc_erasure",
+    "erased",
     "as_described",
     "person_centred",
 )

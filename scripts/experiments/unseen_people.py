@@ -77,22 +77,22 @@ class Row(NamedTuple):
 REFERENCE = "fusion alone"
 FUSION = "configs/ablations.py:fusion_only"
 CENTRED = "configs/ablations.py:person_centred"
+DECOUPLED = "configs/decoupled.py"
 UNTRAINED_CENTRE = ("model.person_centred=True", "objective.person_centred_weight=0.0")
-DECOUPLED_CENTRED = "configs/ablations.py:decoupled_person_centred"
 ROWS = (
     Row(REFERENCE, FUSION),
     Row("fusion alone, 8 enrolled", FUSION, UNTRAINED_CENTRE, 8),
     Row("sampler alone", "configs/ablations.py:decorrelated_fusion"),
     Row("as described", "configs/ablations.py:as_described"),
     Row("post-hoc erasure", "configs/ablations.py:post_hoc_erasure"),
-    Row("decoupled", "configs/decoupled.py"),
+    Row("coupling and erasure", "configs/ablations.py:erased"),
     Row("narrow z_e", "configs/ablations.py:not_centred"),
     Row("person-centred", "configs/ablations.py:wide_z_e", curve="centred"),
     Row("person-centred, 8 enrolled", "configs/ablations.py:wide_z_e", (), 8, "centred"),
     Row("both", CENTRED, curve="both"),
     Row("both, 8 enrolled", CENTRED, (), 8, "both"),
-    Row("decoupled and both", DECOUPLED_CENTRED, curve="decoupled and both"),
-    Row("decoupled and both, 8 enrolled", DECOUPLED_CENTRED, (), 8, "decoupled and both"),
+    Row("decoupled", DECOUPLED, curve="decoupled"),
+    Row("decoupled, 8 enrolled", DECOUPLED, (), 8, "decoupled"),
     Row("both, no functionals", CENTRED, ("model.functionals=False",)),
     Row("both, no functionals, 8 enrolled", CENTRED, ("model.functionals=False",), 8),
 )

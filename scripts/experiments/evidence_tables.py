@@ -182,29 +182,6 @@ def verified(found: EerSummary | None) -> str:
     return f"{percent(found.value)} ({found.attacker})" if found else "-"
 
 
-def headline_in_brief(record: CrossvalRecord) -> str:
-    """Markdown of the headline for README: UAR, and identity of unseen subjects in z_e."""
-    pairs = _pairs_with_ours(record)
-    header = (
-        "unseen synthetic actors, %",
-        "UAR (95 %)",
-        "decoupled minus this (paired)",
-        "identity in z_e: strongest attacker measured",
-        "verification EER of z_e",
-    )
-    rows = [
-        (
-            name,
-            with_interval(found.metrics.estimates["UAR"]),
-            with_interval(pairs[name].metrics.uar) if name in pairs else "-",
-            attacked(found.leakage, IDENTITY_IN_Z_E),
-            verified(found.leakage.lowest_eer("z_e")),
-        )
-        for name, found in record.experiments.items()
-    ]
-    return markdown(header, rows) + _caption(record, record.first, record.exploratory)
-
-
 def confound_table(record: ConfoundRecord) -> str:
     """Markdown of the confound's record."""
     header = (
@@ -271,9 +248,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
 }
 PAGES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
     ROOT / "docs/results.md": {name: (name, table) for name, table in TABLES.items()},
-    ROOT / "README.md": {
-        "headline in brief": ("headline", headline_in_brief),
-    },
 }
 
 

@@ -52,7 +52,8 @@ RECORDS = {
 }
 CURVE = ROOT / "docs/assets/real_voices.svg"
 PAGE, README = ROOT / "docs/results.md", ROOT / "README.md"
-MARK_IN_BRIEF = "real voices in brief"
+IN_BRIEF = {"ravdess": "real voices in brief", "demo": "synthetic people in brief"}
+"""Corpora that README has a table of."""
 MARKS = {
     "ravdess": "real voices",
     "emodb": "real voices, emodb",
@@ -242,8 +243,10 @@ def filled(page: str, record: PeopleRecord) -> str:
 
 
 def filled_readme(text: str, record: PeopleRecord) -> str:
-    """README with the short table of RAVDESS between its marks."""
-    return replaced(text, MARK_IN_BRIEF, brief_table(record), README.name)
+    """README with a corpus's short table between its marks."""
+    if mark := IN_BRIEF.get(record.corpus):
+        text = replaced(text, mark, brief_table(record), README.name)
+    return text
 
 
 def fill_docs() -> None:
@@ -252,8 +255,8 @@ def fill_docs() -> None:
         if path.exists():
             record = read_people(path)
             write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
+            write_atomic(README, filled_readme(README.read_text(), record).encode())
             if record.corpus == "ravdess":
-                write_atomic(README, filled_readme(README.read_text(), record).encode())
                 draw_curve(record, CURVE)
 
 

@@ -67,6 +67,15 @@ class PeopleRecord(Facts):
 
 
 ENROLLED_ALONE, TRAINED_FOR_IT = "fusion alone, 8 enrolled", "person-centred, 8 enrolled"
+IN_BRIEF = (
+    "fusion alone",
+    ENROLLED_ALONE,
+    "as described",
+    "post-hoc erasure",
+    "decoupled",
+    "decoupled, 8 enrolled",
+)
+"""The rows of README."""
 
 
 def people_tables(record: PeopleRecord) -> str:
@@ -93,12 +102,12 @@ def _of_training(rows: Sequence[PeopleRow]) -> str:
 
 
 def brief_table(record: PeopleRecord) -> str:
-    """Markdown: recognition and leakage of every row, in few columns."""
+    """Markdown: recognition and leakage of the rows `IN_BRIEF`; Holm's p is that of all rows."""
     rows = record.rows
     reference = _reference(rows)
     adjusted = _adjusted(rows, lambda row: row.minus_reference)
     header = (
-        "real voices, unseen people, %",
+        "synthetic people, %" if record.synthetic else "real voices, unseen people, %",
         "UAR (95 %)",
         f"less {reference}, p (Holm)",
         "identity in z_e",
@@ -115,6 +124,7 @@ def brief_table(record: PeopleRecord) -> str:
             with_interval(row.above_floor) if row.above_floor else "-",
         )
         for row in rows
+        if row.name in IN_BRIEF
     ]
     return markdown(header, cells) + "\n" + _caption(record)
 
@@ -233,7 +243,7 @@ def draw_curve(record: PeopleRecord, path: Path) -> None:
             xs = [100 * row.identity.value for row in joined if row.identity]
             axis.plot(xs, [100 * row.uar for row in joined], ":", color=GREY, linewidth=1.2)
         axis.set_xlabel("identity of unseen people, %: floor (|) to strongest attacker")
-        axis.set_ylabel("UAR, % (real voices)")
+        axis.set_ylabel("UAR, %")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color=GREY, alpha=0.25)
         axis.legend(frameon=False, fontsize=9, bbox_to_anchor=(1.02, 1), loc="upper left")

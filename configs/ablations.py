@@ -11,10 +11,11 @@ of the person's other clips, `not_centred` the same with a z_e of 8 numbers. `pe
 both: it is the headline without identity branch and sampler. `erased` and `post_hoc_erasure` are
 neither centred nor narrow: linear maps take identity from z_e after training, in the second without
 any coupling and with clips as recorded. `as_described` is the source's method to the letter: whole
-gradients of identity and adversaries into z, no erasure, clips as recorded.
-The others change one part of the headline. z_e and z_i are kept apart by its conditional
-adversaries and orthogonality, by `marginal` ones, by `hsic`, by `orthogonality` alone, or not
-(`no_coupling`); losses are balanced by its gradnorm, `fixed_weights` or `uncertainty`.
+gradients of identity and adversaries into z, gradnorm, no erasure, clips as recorded.
+The others change one part of the headline. `coupled` has the coupling loss of `as_described`
+(conditional adversaries, orthogonality) and gradnorm; of the former `marginal` has other
+adversaries, `orthogonality` no adversaries; `hsic` has another loss. `whole_identity` lets the
+gradients of identity into z. Losses are balanced by `gradnorm` or `uncertainty`.
 """
 
 from typing import Any
@@ -26,6 +27,11 @@ from jax_avemo.config import AUTO, make_config
 from jax_avemo.runtime.errors import UserError
 
 FUSION_ONLY = {"model.decouple": False, "train.resample": False}
+ORTHOGONALITY = {"objective.orthogonality_weight": 0.1}
+COUPLING = ORTHOGONALITY | {
+    "model.adversary": "conditional",
+    "objective.loss_balancing": "gradnorm",
+}
 NO_COUPLING = {"model.adversary": "none", "objective.orthogonality_weight": 0.0}
 SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8}
 PERSON_CENTRED = SAME_BATCHES | {"model.person_centred": True, "model.embedding_width": 8}
@@ -45,12 +51,12 @@ DECOUPLING: dict[str, dict[str, Any]] = {
         "objective.identity_gradient_scale": 1.0,
     },
     "as_recorded": DECOUPLED | {"train.resample": False},
-    "no_coupling": DECOUPLED | NO_COUPLING,
-    "marginal": DECOUPLED | {"model.adversary": "marginal"},
-    "hsic": DECOUPLED | {"model.adversary": "none", "objective.hsic_weight": 1.0},
-    "orthogonality": DECOUPLED | {"model.adversary": "none"},
+    "coupled": DECOUPLED | COUPLING,
+    "marginal": DECOUPLED | {"model.adversary": "marginal"} | ORTHOGONALITY,
+    "orthogonality": DECOUPLED | ORTHOGONALITY,
+    "hsic": DECOUPLED | {"objective.hsic_weight": 1.0},
     "whole_identity": DECOUPLED | {"objective.identity_gradient_scale": 1.0},
-    "fixed_weights": DECOUPLED | {"objective.loss_balancing": "fixed"},
+    "gradnorm": DECOUPLED | {"objective.loss_balancing": "gradnorm"},
     "uncertainty": DECOUPLED | {"objective.loss_balancing": "uncertainty"},
 }
 PARTS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ network      ours without a part of the network, 1 fold x 3 seeds
 baselines    ours and every baseline, 1 fold x 3 seeds
 confound     0 to 0.9, ours and the parts of the decoupling, 5 seeds, on balanced takes
 protocols    ours where people recur and where the test selects, 4 folds
-docs         the tables and the figure of docs/results.md and README
+docs         the tables and the figure of docs/results.md
 
 Give a command again to go on, or in a second terminal to share the work. Each writes
 configs/results/NAME.json. `--corpus-seed 0` is for searching; what is reported comes once from

@@ -52,8 +52,7 @@ RECORDS = {
 }
 CURVE = ROOT / "docs/assets/real_voices.svg"
 PAGE, README = ROOT / "docs/results.md", ROOT / "README.md"
-IN_BRIEF = {"ravdess": "real voices in brief", "demo": "synthetic people in brief"}
-"""Corpora that README has a table of."""
+MARK_IN_BRIEF = "real voices in brief"
 MARKS = {
     "ravdess": "real voices",
     "emodb": "real voices, emodb",
@@ -79,6 +78,7 @@ REFERENCE = "fusion alone"
 FUSION = "configs/ablations.py:fusion_only"
 CENTRED = "configs/ablations.py:person_centred"
 DECOUPLED = "configs/decoupled.py"
+COUPLED = "configs/ablations.py:coupled"
 UNTRAINED_CENTRE = ("model.person_centred=True", "objective.person_centred_weight=0.0")
 ROWS = (
     Row(REFERENCE, FUSION),
@@ -94,6 +94,8 @@ ROWS = (
     Row("both, 8 enrolled", CENTRED, (), 8, "both"),
     Row("decoupled", DECOUPLED, curve="decoupled"),
     Row("decoupled, 8 enrolled", DECOUPLED, (), 8, "decoupled"),
+    Row("coupled", COUPLED, curve="coupled"),
+    Row("coupled, 8 enrolled", COUPLED, (), 8, "coupled"),
     Row("both, no functionals", CENTRED, ("model.functionals=False",)),
     Row("both, no functionals, 8 enrolled", CENTRED, ("model.functionals=False",), 8),
 )
@@ -243,10 +245,8 @@ def filled(page: str, record: PeopleRecord) -> str:
 
 
 def filled_readme(text: str, record: PeopleRecord) -> str:
-    """README with a corpus's short table between its marks."""
-    if mark := IN_BRIEF.get(record.corpus):
-        text = replaced(text, mark, brief_table(record), README.name)
-    return text
+    """README with the short table of RAVDESS between its marks."""
+    return replaced(text, MARK_IN_BRIEF, brief_table(record), README.name)
 
 
 def fill_docs() -> None:
@@ -255,8 +255,8 @@ def fill_docs() -> None:
         if path.exists():
             record = read_people(path)
             write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
-            write_atomic(README, filled_readme(README.read_text(), record).encode())
             if record.corpus == "ravdess":
+                write_atomic(README, filled_readme(README.read_text(), record).encode())
                 draw_curve(record, CURVE)
 
 

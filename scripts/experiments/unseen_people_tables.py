@@ -107,7 +107,7 @@ def brief_table(record: PeopleRecord) -> str:
     reference = _reference(rows)
     adjusted = _adjusted(rows, lambda row: row.minus_reference)
     header = (
-        "synthetic people, %" if record.synthetic else "real voices, unseen people, %",
+        "real voices, unseen people, %",
         "UAR (95 %)",
         f"less {reference}, p (Holm)",
         "identity in z_e",

@@ -141,6 +141,6 @@ def test_the_page_is_the_record(script, record):
             assert f"<!-- {mark} -->\nNot run yet.\n<!-- end {mark} -->" in page
     readme = script.README.read_text()
     assert "| fusion alone |" in script.filled_readme(readme, record)
-    for path in script.RECORDS.values():
-        if path.exists():
-            assert script.filled_readme(readme, script.read_people(path)) == readme
+    if script.RECORDS["ravdess"].exists():
+        stored = script.read_people(script.RECORDS["ravdess"])
+        assert script.filled_readme(readme, stored) == readme

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from evidence_figures import draw_confound
 from evidence_tables import (
     OURS,
-    PAGES,
+    PAGE,
     TABLES,
     BalancedUar,
     ConfoundRecord,
@@ -342,8 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     if args.what == "docs":
-        for page in PAGES:
-            write_atomic(page, filled(page, args.records).encode())
+        write_atomic(PAGE, filled(PAGE.read_text(), args.records).encode())
         confound = read_evidence("confound", args.records / "confound.json")
         draw_confound(confound, ROOT / "docs/assets/confound.svg")
         return 0

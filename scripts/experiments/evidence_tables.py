@@ -246,9 +246,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "confound": confound_table,
     "protocols": protocols_table,
 }
-PAGES: dict[Path, dict[str, tuple[str, Callable[[Any], str]]]] = {
-    ROOT / "docs/results.md": {name: (name, table) for name, table in TABLES.items()},
-}
+PAGE = ROOT / "docs/results.md"
 
 
 def read_evidence(name: str, path: Path) -> Any:
@@ -264,13 +262,12 @@ def read_evidence(name: str, path: Path) -> Any:
     return read_record(kinds[name], path, EVIDENCE_SCHEMA_VERSION, remedy)
 
 
-def filled(page: Path, records: Path) -> str:
-    """The text of `page` with every table between its marks made from its record."""
-    text = page.read_text()
-    for mark, (name, table) in PAGES[page].items():
+def filled(text: str, records: Path) -> str:
+    """The page's text with every table between its marks made from its record."""
+    for name, table in TABLES.items():
         path = records / f"{name}.json"
         made = table(read_evidence(name, path)) if path.exists() else NOT_RUN
-        text = replaced(text, mark, made, page.name)
+        text = replaced(text, name, made, PAGE.name)
     return text
 
 

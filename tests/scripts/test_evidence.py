@@ -38,9 +38,8 @@ def tables(script):
 
 
 def test_the_pages_tables_are_the_records(script, tables):
-    assert {page.name for page in tables.PAGES} == {"README.md", "results.md"}
-    for page in tables.PAGES:
-        assert script.filled(page, script.RECORDS) == page.read_text()
+    page = tables.PAGE.read_text()
+    assert script.filled(page, script.RECORDS) == page
 
 
 def test_every_experiment_it_names_exists(script):
@@ -197,7 +196,7 @@ def test_records_fill_the_pages_and_only_their_places(script, tables, tmp_path):
     record = crossval_record.collect(cells, "python scripts/experiments/evidence.py headline")
     write_record(tmp_path / "headline.json", record)
     write_record(tmp_path / "confound.json", made_confound_record(script, tables))
-    (page,) = tables.PAGES
+    page = tables.PAGE.read_text()
     results = script.filled(page, tmp_path)
     assert "| 0.9 (0.90) | fusion_only |" in results
     assert re.search(r"<!-- network -->\nNot run yet.\n<!-- end network -->", results)
@@ -206,4 +205,4 @@ def test_records_fill_the_pages_and_only_their_places(script, tables, tmp_path):
     row = next(line for line in results.splitlines() if line.startswith("| cfn_sr |"))
     assert f"| {ahead}" in row
     prose = re.compile(r"(?s)<!-- (\w+) -->.*?<!-- end \1 -->")
-    assert prose.sub("", results) == prose.sub("", page.read_text())
+    assert prose.sub("", results) == prose.sub("", page)

@@ -6,6 +6,7 @@ run that was stopped after n steps would have gone, whatever the number of threa
 
 import functools
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -214,14 +215,27 @@ class BySubject(grain.MapDataset):
     """Elements in a random order, `count` of one subject after each other.
 
     A pass is cut into rounds. A round has `count` elements of every subject that has any left, the
-    subjects in random order, so that a batch has as many different subjects as it can. A subject's
-    last group is filled up with elements that it had before. The order depends on (seed, pass).
+    subjects in random order, so that a batch has as many different subjects as it can. A clip that
+    is drawn several times (resampling) is in a group once, if its subject has others: it would be
+    centred on itself. A subject's last group is filled up with elements that it had before. The
+    order depends on (seed, pass).
+
+    Args:
+      parent: the elements.
+      clips: of each element, which clip it is.
+      subjects: of each element.
     """
 
     def __init__(
-        self, parent: grain.MapDataset, subjects: Sequence[str], count: int, seed: int
+        self,
+        parent: grain.MapDataset,
+        clips: Sequence[int],
+        subjects: Sequence[str],
+        count: int,
+        seed: int,
     ) -> None:
         super().__init__(parent)
+        self._clips = clips
         _, numbers = np.unique(subjects, return_inverse=True)
         self._members = [np.flatnonzero(numbers == n) for n in range(numbers.max() + 1)]
         self._count, self._seed = count, seed
@@ -235,7 +249,8 @@ class BySubject(grain.MapDataset):
         groups = []
         for members in self._members:
             whole = -(-len(members) // self._count) * self._count
-            groups.append(np.resize(rng.permutation(members), whole).reshape(-1, self._count))
+            order = distinct_groups(rng.permutation(members), self._clips, self._count)
+            groups.append(np.resize(order, whole).reshape(-1, self._count))
         rounds = max(len(of_subject) for of_subject in groups)
         ordered = []
         for turn in range(rounds):
@@ -248,6 +263,30 @@ class BySubject(grain.MapDataset):
             return self.slice(index)
         number, position = divmod(index, len(self))
         return self.parents[0][int(self._order(number)[position])]
+
+
+def distinct_groups(
+    order: Int[np.ndarray, " N"], clips: Sequence[int], count: int
+) -> Int[np.ndarray, " N"]:
+    """The order with as little change as makes the clips of each `count` in turn distinct.
+
+    An element whose clip is in the group already waits for the next one. Where nothing else is
+    left it stays.
+    """
+    waiting, ordered = deque(order), []
+    while waiting:
+        group: dict[int, int] = {}
+        again = []
+        while waiting and len(group) < count:
+            element = waiting.popleft()
+            if clips[element] in group:
+                again.append(element)
+            else:
+                group[clips[element]] = element
+        filled = count - len(group)
+        ordered += [*group.values(), *again[:filled]]
+        waiting.extendleft(reversed(again[filled:]))
+    return np.array(ordered)
 
 
 class _HostShare(grain.MapDataset):
@@ -300,7 +339,7 @@ def training_batches(
     shuffled = grain.MapDataset.source(list(rows)).seed(seed)
     if clips_per_subject:
         shuffled = BySubject(
-            shuffled, [labels.subject for labels in labels_of_rows], clips_per_subject, seed
+            shuffled, rows, [labels.subject for labels in labels_of_rows], clips_per_subject, seed
         )
     else:
         shuffled = shuffled.shuffle()

@@ -14,6 +14,7 @@ from jax_avemo.data.pipeline import (
     LabelIndex,
     check_stored,
     choose_frames,
+    distinct_groups,
     evaluation_batches,
     make_example,
     training_batches,
@@ -89,7 +90,8 @@ SUBJECTS = np.repeat(["ann", "bob", "cid", "dan"], [9, 4, 6, 1])
 
 
 def by_subject(seed: int = 0, count: int = 3) -> BySubject:
-    return BySubject(grain.MapDataset.source(list(range(20))), list(SUBJECTS), count, seed)
+    elements = list(range(20))
+    return BySubject(grain.MapDataset.source(elements), elements, list(SUBJECTS), count, seed)
 
 
 @pytest.mark.parametrize("cores", [1, 64])
@@ -110,6 +112,27 @@ def test_a_pass_by_subject_has_every_clip_and_groups_of_one_subject():
     assert sorted(order[position] for position in range(24) if order[position] < 9) == list(
         range(9)
     )
+
+
+def test_a_clip_that_is_drawn_often_is_in_a_group_once():
+    clips = [clip for clip in range(21) for _ in range(3 + clip % 3)]
+    subjects = ["ann" if clip < 12 else "bob" for clip in clips]
+    dataset = BySubject(grain.MapDataset.source(clips), clips, subjects, 4, 0)
+    order = np.array([dataset[position] for position in range(len(dataset))])
+    assert np.bincount(order).tolist() == [3 + clip % 3 for clip in range(21)]
+    groups = np.sort(order.reshape(-1, 4))
+    assert (np.diff(groups) > 0).all()
+
+
+def test_a_group_may_repeat_a_clip_where_there_are_no_others():
+    order = np.arange(7)
+    clips = [0, 0, 0, 0, 0, 1, 1]
+    assert distinct_groups(order, clips, 3).tolist() == [0, 5, 1, 2, 6, 3, 4]
+
+
+def test_without_repeats_the_order_stays():
+    order = np.random.default_rng(0).permutation(50)
+    assert distinct_groups(order, range(50), 8).tolist() == order.tolist()
 
 
 def test_the_order_by_subject_depends_on_seed_and_pass():

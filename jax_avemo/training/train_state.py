@@ -40,8 +40,8 @@ class TrainState(struct.PyTreeNode):
     """Exponential moving average of `params`, which is evaluated."""
     opt_state: Any
     balancer_state: Any
-    erasure: layer.ErasureState | None
-    """None: the network has no erasure."""
+    erasure: Any
+    """An `ErasureState`; None: the network has no erasure."""
     skipped_steps: Any
     """Number of steps whose gradient was not finite."""
 

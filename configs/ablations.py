@@ -13,9 +13,10 @@ neither centred nor narrow: linear maps take identity from z_e after training, i
 any coupling and with clips as recorded. `as_described` is the source's method to the letter: whole
 gradients of identity and adversaries into z, gradnorm, no erasure, clips as recorded.
 The others change one part of the headline. `coupled` has the coupling loss of `as_described`
-(conditional adversaries, orthogonality) and gradnorm; of the former `marginal` has other
-adversaries, `orthogonality` no adversaries; `hsic` has another loss. `whole_identity` lets the
-gradients of identity into z. Losses are balanced by `gradnorm` or `uncertainty`.
+(conditional adversaries, orthogonality) and gradnorm. `marginal` has marginal adversaries and
+orthogonality, `orthogonality` that term alone, `hsic` HSIC alone. `whole_identity` lets the
+gradients of identity into z, with fixed weights of the two tasks; `gradnorm` and `uncertainty` do
+the same with weights that move. `as_recorded` draws the clips as they were recorded.
 """
 
 from typing import Any
@@ -34,6 +35,7 @@ COUPLING = ORTHOGONALITY | {
 }
 NO_COUPLING = {"model.adversary": "none", "objective.orthogonality_weight": 0.0}
 SAME_BATCHES = FUSION_ONLY | {"train.clips_per_subject": 8}
+WHOLE_IDENTITY = DECOUPLED | {"objective.identity_gradient_scale": 1.0}
 PERSON_CENTRED = SAME_BATCHES | {"model.person_centred": True, "model.embedding_width": 8}
 
 DECOUPLING: dict[str, dict[str, Any]] = {
@@ -55,9 +57,9 @@ DECOUPLING: dict[str, dict[str, Any]] = {
     "marginal": DECOUPLED | {"model.adversary": "marginal"} | ORTHOGONALITY,
     "orthogonality": DECOUPLED | ORTHOGONALITY,
     "hsic": DECOUPLED | {"objective.hsic_weight": 1.0},
-    "whole_identity": DECOUPLED | {"objective.identity_gradient_scale": 1.0},
-    "gradnorm": DECOUPLED | {"objective.loss_balancing": "gradnorm"},
-    "uncertainty": DECOUPLED | {"objective.loss_balancing": "uncertainty"},
+    "whole_identity": WHOLE_IDENTITY,
+    "gradnorm": WHOLE_IDENTITY | {"objective.loss_balancing": "gradnorm"},
+    "uncertainty": WHOLE_IDENTITY | {"objective.loss_balancing": "uncertainty"},
 }
 PARTS: dict[str, dict[str, Any]] = {
     "no_coordinate_attention": {"model.coordinate_attention": False},

@@ -1,4 +1,4 @@
-"""Every value of an experiment, at size `full`: the method as written.
+"""Every value of an experiment, at size `full`: the network as written.
 
 `sizes.py` says what a smaller size changes, and the experiments beside this file what they change.
 What a value means, and which are valid, stands in `jax_avemo/config_fields.py` and in

@@ -1,6 +1,6 @@
 """What each size changes of `default.py`.
 
-`full` is the method as written. `cpu` has the same blocks, fewer and narrower. `bench` is what a
+`full` is the network as written. `cpu` has the same blocks, fewer and narrower. `bench` is what a
 cross-validation of many cells can afford, and reads the clips of `cpu`. `voice` is audio alone, for
 corpora of a thousand takes: a network in a minute. `tiny` is for tests.
 """

@@ -65,7 +65,7 @@ def announce(config: ConfigDict, run: Path) -> None:
     if config.size == "cpu":
         tell(
             "size 'cpu', the default without an accelerator, has fewer and narrower blocks; the "
-            "method as written is --config=FILE:full"
+            "network as written is --config=FILE:full"
         )
     if config.split.protocol == "leaky" or config.evaluate.selection_split == "test":
         tell(

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from support.main_job import CONFIGS, TINY, command, experiment, fingerprint
+from support.main_job import CONFIGS, TINY, begin_corpus, command, experiment, fingerprint
 from support.media_files import face_takes, tone, write_media
 
 from jax_avemo import cli, command_line, main
@@ -32,6 +32,7 @@ from jax_avemo.training import checkpoints
 def home(tmp_path_factory):
     """A folder with the demo corpus, its clips, and one finished run."""
     home = tmp_path_factory.mktemp("home")
+    begin_corpus(home)
     done = experiment(home, "runs/whole")
     assert done.returncode == 0, done.stderr
     (home / "stdout").write_text(done.stdout)
@@ -68,11 +69,11 @@ def test_results_say_where_they_come_from(home):
     assert {json.loads(line)["subject"] for line in lines} == parts[2]
 
 
-def test_a_finished_experiment_is_not_done_again(home):
+def test_a_finished_experiment_is_not_done_again(home, monkeypatch, capsys):
     before = {p: p.stat().st_mtime_ns for p in (home / "runs/whole").rglob("*") if p.is_file()}
-    again = experiment(home, "runs/whole")
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == (home / "stdout").read_text()
+    monkeypatch.chdir(home)
+    assert main.main(command(home, "runs/whole")["args"][3:]) == 0
+    assert capsys.readouterr().out == (home / "stdout").read_text()
     after = {p: p.stat().st_mtime_ns for p in before}
     unchanged = {p for p in before if "checkpoints" in p.parts or p.name == "results.json"}
     assert all(after[p] == before[p] for p in unchanged)

@@ -238,7 +238,15 @@ def step_metrics(
 def prepare_training(
     config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh
 ) -> tuple[TrainState, TrainStep]:
-    """The state before the first step, on all devices, and the compiled step.
+    """The state before the first step, on all devices, and the compiled step."""
+    make_state, train_step = training_programs(config, model, total_steps, mesh)
+    return make_state(jax.random.key(config.seed), example_batch(config)), train_step
+
+
+def training_programs(
+    config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh
+) -> tuple[Callable[..., TrainState], TrainStep]:
+    """What makes the state before the first step, and the step; each compiles when it is called.
 
     Networks that differ in their seed and clips alone share both programs.
     """
@@ -247,12 +255,11 @@ def prepare_training(
         for name, value in settings.to_dict(config).items()
         if name.startswith(_PROGRAM_FIELDS)
     }
-    make_state, train_step = _compiled(json.dumps(fields), model, total_steps, mesh)
-    return make_state(jax.random.key(config.seed), example_batch(config)), train_step
+    return _programs(json.dumps(fields), model, total_steps, mesh)
 
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
-def _compiled(
+def _programs(
     fields: str, model: AVEmo, total_steps: int, mesh: Mesh
 ) -> tuple[Callable[..., TrainState], TrainStep]:
     config = settings.from_dict(json.loads(fields))

@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from support.random_run import TOTAL_STEPS, random_state
 
 from jax_avemo import config as settings
 from jax_avemo.evaluation.network import make_network
@@ -16,7 +17,7 @@ from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.training import build
 from jax_avemo.training.train_state import evaluated_variables, example_batch
-from jax_avemo.training.train_step import prepare_training
+from jax_avemo.training.train_step import training_programs
 
 THREE_STEPS = """
 import json, sys
@@ -79,7 +80,8 @@ def traced_steps():
     """The training step and the evaluation step, traced, of two clips."""
     config = settings.make_config("x", "tiny")
     model = build.build_model(config, 8, 2)
-    state, step = prepare_training(config, model, 10, devices.data_mesh())
+    _, step = training_programs(config, model, TOTAL_STEPS, devices.data_mesh())
+    state = random_state(config, model)
     batch = example_batch(config, rows=2)
     evaluation = jax.jit(make_network(model, {}))
     return (

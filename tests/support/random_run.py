@@ -4,15 +4,44 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jax_avemo import config as settings
 from jax_avemo.data.pipeline import LabelIndex
 from jax_avemo.data.splits import split_clips
+from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.records import to_json
 from jax_avemo.schema import RAVDESS_EMOTIONS, Labels
 from jax_avemo.training import build, checkpoints
-from jax_avemo.training.train_state import describe_state
+from jax_avemo.training.train_state import (
+    TrainState,
+    build_balancer,
+    build_optimizer,
+    describe_state,
+)
+
+TOTAL_STEPS = 10
+
+
+def random_state(config: ConfigDict, model: AVEmo) -> TrainState:
+    """The state of a network of random weights: nothing is compiled."""
+    rng = np.random.default_rng(0)
+
+    def filled(path, leaf):
+        name = jax.tree_util.keystr(path)
+        if leaf.dtype != np.float32:
+            return np.zeros(leaf.shape, leaf.dtype)
+        if "var" in name or "scale" in name:
+            return rng.uniform(0.8, 1.2, leaf.shape).astype(np.float32)
+        return np.asarray(rng.normal(size=leaf.shape) * 0.2, np.float32)
+
+    like = describe_state(config, model, TOTAL_STEPS, devices.data_mesh())
+    state = jax.tree_util.tree_map_with_path(filled, like)
+    return state.replace(
+        opt_state=build_optimizer(config, TOTAL_STEPS).init(state.params),
+        balancer_state=build_balancer(config, model).init(),
+    )
 
 
 def write_run(run: Path, changes: dict | None = None) -> Path:
@@ -34,19 +63,7 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
     )
     index = LabelIndex(RAVDESS_EMOTIONS, split.train_subjects)
     model = build.build_model(config, len(index.emotions), len(index.subjects))
-    total_steps = 10
-    like = describe_state(config, model, total_steps, devices.data_mesh())
-    rng = np.random.default_rng(0)
-
-    def filled(path, leaf):
-        name = jax.tree_util.keystr(path)
-        if leaf.dtype != np.float32:
-            return np.zeros(leaf.shape, leaf.dtype)
-        if "var" in name or "scale" in name:
-            return rng.uniform(0.8, 1.2, leaf.shape).astype(np.float32)
-        return np.asarray(rng.normal(size=leaf.shape) * 0.2, np.float32)
-
-    state = jax.tree_util.tree_map_with_path(filled, like)
+    state = random_state(config, model)
     about = {
         "version": "0",
         "config": settings.to_dict(config),
@@ -55,7 +72,7 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
         "learnt_emotions": list(index.emotions),
         "subjects": list(index.subjects),
         "clips": "none",
-        "total_steps": total_steps,
+        "total_steps": TOTAL_STEPS,
     }
     manager = checkpoints.open_checkpoints(run)
     checkpoints.save(manager, 3, state, about, 0.5)

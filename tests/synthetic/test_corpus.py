@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,18 +51,13 @@ def test_truth_names_every_clip(folder):
     assert json.loads((folder / "corpus.json").read_text())["clips"] == 16
 
 
-def test_a_stopped_run_goes_on_and_makes_the_same_bytes(folder):
-    clips = sorted(folder.glob("Actor_01/*.mp4"))
-    before = {path: path.read_bytes() for path in clips}
-    kept = clips[0].stat().st_mtime_ns
-    # As a killed run leaves it: claimed, two clips missing, no manifest.
-    (folder / "corpus.json").rename(folder / "unfinished.json")
-    clips[3].unlink()
-    clips[12].unlink()
-    write_corpus(folder, **ARGUMENTS, workers=1)
-    assert (folder / "corpus.json").exists()
-    assert {path: path.read_bytes() for path in clips} == before
-    assert clips[0].stat().st_mtime_ns == kept
+def test_a_stopped_run_goes_on_and_makes_the_same_bytes(folder, tmp_path):
+    made = tmp_path / "made"
+    kept = begun(folder, made, missing=2)
+    before = kept.stat().st_mtime_ns
+    write_corpus(made, **ARGUMENTS, workers=1)
+    assert contents(made) == contents(folder)
+    assert kept.stat().st_mtime_ns == before
 
 
 def test_a_killed_run_leaves_no_process_behind(tmp_path):
@@ -152,6 +148,7 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkey
             lost.append(worker)
 
     made = tmp_path / "made"
+    begun(folder, made, missing=3)
     monkeypatch.setattr(sandbox._Child, "give", give)
     if kind == signal.SIGSTOP:
         monkeypatch.setattr(corpus, "_LIMITS", sandbox.Limits(seconds=60))
@@ -175,6 +172,17 @@ def test_a_worker_that_always_dies_is_one_line(tmp_path, monkeypatch):
 def test_two_writers_at_once_are_refused(tmp_path):
     with locked(tmp_path, "busy"), pytest.raises(UserError, match="another process is writing"):
         write_corpus(tmp_path, **ARGUMENTS)
+
+
+def begun(whole: Path, made: Path, missing: int) -> Path:
+    """`made` is `whole` as a killed run leaves it; returns a clip that is there."""
+    shutil.copytree(whole, made)
+    (made / "corpus.json").rename(made / "unfinished.json")
+    (made / "truth.json").unlink()
+    clips = sorted(made.glob("Actor_01/*.mp4"))
+    for clip in clips[3 : 3 + missing]:
+        clip.unlink()
+    return clips[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from support.batches import small_batch
+from support.random_run import TOTAL_STEPS, random_state
 
 from jax_avemo import config as settings
 from jax_avemo.objectives import losses
@@ -16,7 +17,7 @@ from jax_avemo.training.train_step import (
     drop_modalities,
     make_train_step,
     modality_dropout_rate,
-    prepare_training,
+    training_programs,
 )
 
 SUBJECTS, EMOTIONS = 3, 4
@@ -29,7 +30,8 @@ def world():
     model = build.build_model(config, EMOTIONS, SUBJECTS)
     batch = small_batch(config)
     mesh = devices.data_mesh()
-    state, step = prepare_training(config, model, 10, mesh)
+    _, step = training_programs(config, model, TOTAL_STEPS, mesh)
+    state = jax.device_put(random_state(config, model), devices.replicated(mesh))
     return config, model, devices.place_batch(batch, mesh), state, step
 
 

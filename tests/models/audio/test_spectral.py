@@ -6,9 +6,9 @@ import sys
 
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 import pytest
+from support.librosa_features import librosa
 from support.modules import spectral_front_end
 from support.numpy_reference import assert_gradients
 

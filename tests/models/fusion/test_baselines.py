@@ -192,7 +192,7 @@ def test_a_baseline_is_its_formula(name):
 def test_what_is_not_seen_changes_neither_values_nor_gradients_nor_statistics(name):
     _, evaluate, gradients = made(name)
     np.testing.assert_allclose(
-        evaluate(longer(VIDEO), longer(AUDIO)), evaluate(VIDEO, AUDIO), atol=1e-5
+        evaluate(longer(VIDEO), longer(AUDIO)), evaluate(VIDEO, AUDIO), rtol=1e-6, atol=1e-5
     )
     (of_params, of_video, of_audio), updates = gradients(VIDEO, AUDIO)
     (again, padded_video, padded_audio), padded = gradients(longer(VIDEO), longer(AUDIO))
@@ -212,7 +212,7 @@ def test_an_absent_modality_is_not_read_and_the_other_still_counts(name):
     for kept, pair in (("audio", (unseen(VIDEO, 0), AUDIO)), ("video", (VIDEO, unseen(AUDIO, 0)))):
         out = evaluate(*pair)
         assert np.isfinite(out).all()
-        np.testing.assert_allclose(out[1:], full[1:], atol=1e-5)
+        np.testing.assert_allclose(out[1:], full[1:], rtol=1e-6, atol=1e-5)
         mine = out[0, D:] if kept == "audio" else out[0, :D]
         assert np.abs(mine).max() > 1e-3
         (_, of_video, of_audio), _ = gradients(*pair)

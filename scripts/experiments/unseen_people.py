@@ -53,11 +53,14 @@ RECORDS = {
 CURVE = ROOT / "docs/assets/real_voices.svg"
 PAGE, README = ROOT / "docs/results.md", ROOT / "README.md"
 MARK_IN_BRIEF = "real voices in brief"
+CONFIRMATION = ROOT / "configs/results/synthetic_people_304.json"
 MARKS = {
-    "ravdess": "real voices",
-    "emodb": "real voices, emodb",
-    "demo": "synthetic people",
+    RECORDS["ravdess"]: "real voices",
+    RECORDS["emodb"]: "real voices, emodb",
+    RECORDS["demo"]: "synthetic people",
+    CONFIRMATION: "synthetic people, confirmed",
 }
+"""Which part of the page is filled from which record."""
 AUDIO = ("data.modality=audio", "model.modalities=audio")
 SIZES = {"ravdess": "voice", "emodb": "voice", "demo": "bench"}
 
@@ -126,6 +129,7 @@ def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> PeopleRecord:
     data += [f"data.data_dir={args.data_dir}"] if args.data_dir else []
     data += AUDIO if args.corpus != "demo" else ()
     configs = experiments_of(rows, args.size, [*data, *args.override])
+    before = read_people(args.record) if args.keep_rows else None
     record = None
     for seeds in range(1, args.seeds + 1):
         cells = runner.make_cells(
@@ -139,7 +143,10 @@ def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> PeopleRecord:
         found = crossval_record.collect(cells, args.command_line)
         names = {row.name: configs[row.config, row.overrides].name for row in rows}
         record = record_of(found, rows, names)
-        write_record(args.record, record)
+        if before and seeds == args.seeds:
+            record = merged(before, record)
+        if not before or seeds == args.seeds:
+            write_record(args.record, record)
     assert record is not None
     return record
 
@@ -167,6 +174,31 @@ def record_of(
             )
             for row in rows
         ),
+    )
+
+
+def merged(before: PeopleRecord, after: PeopleRecord) -> PeopleRecord:
+    """The rows of both, those of `after` where both have one.
+
+    Raises:
+      UserError: another corpus, size, folds or seeds, or other networks of the reference.
+    """
+    for name in ("corpus", "corpus_seed", "size", "folds", "folds_run", "seeds", "clips"):
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            raise UserError(f"--keep-rows: {name} is {old} in the record and {new} here")
+    rows = {row.name: row for row in (*before.rows, *after.rows)}
+    of_reference = [
+        next(row.uar_by_subject for row in record.rows if row.name == REFERENCE)
+        for record in (before, after)
+    ]
+    if of_reference[0] != of_reference[1]:
+        raise UserError(f"--keep-rows: '{REFERENCE}' has other figures in the record than here")
+    return dataclasses.replace(
+        after,
+        command=f"{before.command}; {after.command}",
+        commits=tuple(sorted({*before.commits, *after.commits})),
+        rows=tuple(rows[row.name] for row in ROWS if row.name in rows),
     )
 
 
@@ -236,12 +268,12 @@ def _above_floor(leakage: LeakageSummary) -> dict[str, float]:
     return {name: z_e.by_subject[name] - floor.by_subject[name] for name in both}
 
 
-def filled(page: str, record: PeopleRecord) -> str:
-    """The page with a corpus's tables between its marks, and of RAVDESS the curve."""
+def filled(page: str, mark: str, record: PeopleRecord) -> str:
+    """The page with a record's tables between its marks, and of RAVDESS the curve."""
     made = people_tables(record)
     if record.corpus == "ravdess":
         made += f"\n\n![UAR over identity leakage on real voices](assets/{CURVE.name})"
-    return replaced(page, MARKS[record.corpus], made, PAGE.name)
+    return replaced(page, mark, made, PAGE.name)
 
 
 def filled_readme(text: str, record: PeopleRecord) -> str:
@@ -251,10 +283,10 @@ def filled_readme(text: str, record: PeopleRecord) -> str:
 
 def fill_docs() -> None:
     """docs/results.md, README and the curve, from the records that there are."""
-    for path in RECORDS.values():
+    for path, mark in MARKS.items():
         if path.exists():
             record = read_people(path)
-            write_atomic(PAGE, filled(PAGE.read_text(), record).encode())
+            write_atomic(PAGE, filled(PAGE.read_text(), mark, record).encode())
             if record.corpus == "ravdess":
                 write_atomic(README, filled_readme(README.read_text(), record).encode())
                 draw_curve(record, CURVE)
@@ -301,6 +333,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workdir", type=Path, help="default: runs/people/CORPUS")
     parser.add_argument("--record", type=Path, help="default: below configs/results")
+    parser.add_argument(
+        "--keep-rows", action="store_true", help="keep the record's rows that are not run"
+    )
     parser.add_argument(
         "--override", action="append", default=[], metavar="a.b=v", help="config field of every run"
     )

@@ -114,6 +114,23 @@ def test_a_row_without_its_figures_is_one_line(script, tmp_path):
         script.record_of(found, rows, {script.REFERENCE: cells[0].config.name})
 
 
+def test_rows_that_are_not_run_are_kept(script, record, monkeypatch):
+    monkeypatch.setattr(script, "ROWS", made_rows(script))
+    old = dataclasses.replace(record, rows=record.rows[:2], commits=("a",), command="one")
+    centred = dataclasses.replace(record.rows[1], uar=0.5)
+    new = dataclasses.replace(
+        record, rows=(record.rows[0], centred, record.rows[3]), commits=("b",), command="two"
+    )
+    both = script.merged(old, new)
+    assert both.rows == (record.rows[0], centred, record.rows[3])
+    assert (both.commits, both.command) == (("a", "b"), "one; two")
+    with pytest.raises(UserError, match="seeds is"):
+        script.merged(dataclasses.replace(old, seeds=(0, 1, 2)), new)
+    other = dataclasses.replace(record.rows[0], uar_by_subject={})
+    with pytest.raises(UserError, match="other figures"):
+        script.merged(dataclasses.replace(old, rows=(other, *old.rows[1:])), new)
+
+
 def test_a_record_names_no_place(script, monkeypatch):
     seen = []
 
@@ -132,11 +149,10 @@ def test_a_record_names_no_place(script, monkeypatch):
 
 def test_the_page_is_the_record(script, record):
     page = script.PAGE.read_text()
-    assert "| fusion alone |" in script.filled(page, record)
-    for corpus, path in script.RECORDS.items():
-        mark = script.MARKS[corpus]
+    assert "| fusion alone |" in script.filled(page, "synthetic people", record)
+    for path, mark in script.MARKS.items():
         if path.exists():
-            assert script.filled(page, script.read_people(path)) == page
+            assert script.filled(page, mark, script.read_people(path)) == page
         else:
             assert f"<!-- {mark} -->\nNot run yet.\n<!-- end {mark} -->" in page
     readme = script.README.read_text()

@@ -19,6 +19,6 @@ with (
     mock.patch.object(numba, "vectorize", _python),
 ):
     import librosa
-    import librosa.feature
+    import librosa.feature.spectral
 
 __all__ = ["librosa"]

@@ -1,5 +1,7 @@
-"""The main job as a user starts it, in a process of its own, at size tiny."""
+"""The main job at size tiny: as a user starts it, in a process of its own, or in this one."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jax_avemo import config as settings
+from jax_avemo import main
 from jax_avemo.runtime.files import write_json
 from jax_avemo.synthetic.corpus import GENERATOR_VERSION, clip_name
 from jax_avemo.synthetic.plan import plan_corpus
@@ -35,13 +38,17 @@ def begin_corpus(home: Path) -> None:
     write_json(folder / "unfinished.json", corpus | {"generator_version": GENERATOR_VERSION})
 
 
-def command(home: Path, workdir: str, *more: str) -> dict:
-    flags = os.environ["XLA_FLAGS"].replace("device_count=2", "device_count=1")
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+def arguments(home: Path, workdir: str) -> list[str]:
     cache = f"--config.train.compilation_cache_dir={home}/compiled"
-    arguments = [TINY, f"--workdir={workdir}", "--config.train.epochs=4", cache, *more]
+    return [TINY, f"--workdir={workdir}", "--config.train.epochs=4", cache]
+
+
+def command(home: Path, workdir: str, *more: str, devices: int = 1) -> dict:
+    """Arguments of `subprocess`."""
+    flags = os.environ["XLA_FLAGS"].replace("device_count=2", f"device_count={devices}")
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     return {
-        "args": [sys.executable, "-m", "jax_avemo.main", *arguments],
+        "args": [sys.executable, "-m", "jax_avemo.main", *arguments(home, workdir), *more],
         "cwd": home,
         "env": environment,
         "text": True,
@@ -50,6 +57,14 @@ def command(home: Path, workdir: str, *more: str) -> dict:
 
 def experiment(home: Path, workdir: str, *more: str) -> subprocess.CompletedProcess:
     return subprocess.run(**command(home, workdir, *more), capture_output=True, timeout=3600)
+
+
+def experiment_here(home: Path, workdir: str) -> str:
+    """What the main job prints, in this process: it traces a network's programs once."""
+    printed = io.StringIO()
+    with contextlib.chdir(home), contextlib.redirect_stdout(printed):
+        assert main.main(arguments(home, workdir)) == 0
+    return printed.getvalue()
 
 
 def fingerprint(run: Path) -> dict[str, int]:

@@ -40,7 +40,7 @@ def test_the_tiny_network_memorises_16_clips():
         "objective.label_smoothing": 0.0,
         "train.learning_rate": 5e-3,
         # What is evaluated must keep up with so short a training. At the size's own 0.95 the
-        # running statistics lag: 8 of 16 right after 40 steps, 16 by the batch's own statistics.
+        # running statistics lag: 4 of 16 right after 40 steps.
         "train.ema_decay": 0.5,
         "model.batch_norm_momentum": 0.5,
     }

@@ -143,10 +143,10 @@ def run(args: argparse.Namespace, rows: Sequence[Row] = ROWS) -> PeopleRecord:
         found = crossval_record.collect(cells, args.command_line)
         names = {row.name: configs[row.config, row.overrides].name for row in rows}
         record = record_of(found, rows, names)
-        if before and seeds == args.seeds:
-            record = merged(before, record)
-        if not before or seeds == args.seeds:
-            write_record(args.record, record)
+        if before and seeds < args.seeds:
+            continue  # the record has all seeds
+        record = merged(before, record) if before else record
+        write_record(args.record, record)
     assert record is not None
     return record
 

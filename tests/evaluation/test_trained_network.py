@@ -64,8 +64,11 @@ def test_balanced_takes_tell_unseen_actors_and_the_same_people_apart(home, monke
 
 
 def test_the_saved_erasures_are_those_of_the_training_clips(home):
-    run = home / "runs/whole"
-    trained = load_run(run)
+    changes = {"model.erasure": True, "model.person_centred": False, "train.clips_per_subject": 0}
+    overrides = [f"--config.{name}={value}" for name, value in changes.items()]
+    done = experiment(home, "runs/erased", *overrides)
+    assert done.returncode == 0, done.stderr
+    trained = load_run(home / "runs/erased")
     clips = read_clips(home / settings.data_dir(trained.config))
     rows = rows_of(clips, trained.split.train)
     predict = make_predict(trained.model, data_mesh(), trained.config, clips, trained.index)

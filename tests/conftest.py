@@ -7,10 +7,12 @@ from importlib.metadata import version
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_AVEMO_TEST_PLATFORM", "cpu")
 # Compiling, not running, is what the tests cost: no optimisation halves it, and so do the older
-# emitters of fusions. The flag is JAX 0.10's; one that XLA does not know ends the process.
+# emitters of fusions. Code in one piece saves a sixth where every core has a worker. The last two
+# flags are JAX 0.10's; one that XLA does not know ends the process.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
+    QUICK_TO_COMPILE += " --xla_cpu_parallel_codegen_split_count=1"
 FLAGS_BEFORE = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join(
     [FLAGS_BEFORE, QUICK_TO_COMPILE, "--xla_force_host_platform_device_count=2"]

@@ -5,7 +5,6 @@ and validation clips. Attackers learn on other clips alone: on half of each test
 the held-out clips of the training subjects.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,13 +26,12 @@ from jax_avemo.evaluation.results import (
 )
 from jax_avemo.evaluation.statistics import share_estimate
 from jax_avemo.evaluation.trained_network import Trained
-from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime import multihost
-from jax_avemo.runtime.compilation import PROGRAMS_KEPT
-from jax_avemo.runtime.devices import data_mesh, replicated
+from jax_avemo.runtime.devices import data_mesh
 from jax_avemo.runtime.progress import Progress
 from jax_avemo.schema import Labels
-from jax_avemo.training.train_state import example_batch
+from jax_avemo.training.train_state import evaluated_variables, example_batch
+from jax_avemo.training.train_step import training_programs
 
 RAW = "raw features"
 UNTRAINED = ("untrained z", "untrained z_e")
@@ -322,13 +320,12 @@ def _take(label: Labels) -> str:
 
 
 def initial_variables(trained: Trained) -> Any:
-    """The network's variables before its first step, as the run's seed gives them."""
-    make = _initialisation(trained.model)
-    return make(jax.random.key(trained.config.seed), example_batch(trained.config))
+    """The network's variables before its first step, as the run's seed gives them.
 
-
-@functools.lru_cache(maxsize=PROGRAMS_KEPT)
-def _initialisation(model: AVEmo) -> Callable[..., Any]:
-    # Where a trained network's variables are.
-    initialise = functools.partial(model.init, train=False)
-    return jax.jit(initialise, out_shardings=replicated(data_mesh()))
+    They are made by the program that training began with, which is compiled already.
+    """
+    make_state, _ = training_programs(
+        trained.config, trained.model, trained.about["total_steps"], data_mesh()
+    )
+    key = jax.random.key(trained.config.seed)
+    return evaluated_variables(make_state(key, example_batch(trained.config)))

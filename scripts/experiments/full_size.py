@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from evidence_tables import PAGE, ROOT, Uar, markdown, replaced
+from evidence_tables import PAGE, ROOT, EvidenceRecord, Uar, markdown, replaced
 
 from jax_avemo.command_line import guarded
 from jax_avemo.evaluation.leakage_summary import above_floor, strongest
@@ -34,7 +34,6 @@ RUNS: dict[str, tuple[str, ...]] = {
     "cpu": ("train.epochs=24",),
 }
 """Size, which names the run's folder as well -> what is changed of `configs/decoupled.py`."""
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +56,9 @@ class FullSizeRow(Uar):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullSizeRecord(Facts):
+class FullSizeRecord(EvidenceRecord):
     """full_size.json."""
 
-    schema_version: int = SCHEMA_VERSION
-    command: str = COMMAND
-    commits: tuple[str, ...]
     rows: tuple[FullSizeRow, ...]
 
 
@@ -161,6 +157,8 @@ def main() -> int:
         facts = {field.name: getattr(first, field.name) for field in dataclasses.fields(Facts)}
         record = FullSizeRecord(
             **facts,
+            command=COMMAND,
+            seeds=(first.seed,),
             commits=tuple(sorted({(one.commit or "unknown")[:12] for one in found.values()})),
             rows=tuple(row(one, workdir / size, first) for size, one in found.items()),
         )

@@ -25,7 +25,8 @@ def script():
 
 def test_the_pages_table_is_the_records(script):
     page = script.PAGE.read_text()
-    record = read_record(script.FullSizeRecord, script.RECORD, script.SCHEMA_VERSION, "")
+    version = script.EvidenceRecord.schema_version
+    record = read_record(script.FullSizeRecord, script.RECORD, version, "")
     assert script.replaced(page, script.MARK, script.table(record), "") == page
 
 

@@ -322,7 +322,7 @@ def _take(label: Labels) -> str:
 def initial_variables(trained: Trained) -> Any:
     """The network's variables before its first step, as the run's seed gives them.
 
-    They are made by the program that training began with, which is compiled already.
+    The program that makes them is the one that training began with, so that it is compiled once.
     """
     make_state, _ = training_programs(
         trained.config, trained.model, trained.about["total_steps"], data_mesh()

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from evidence_figures import draw_confound
 from evidence_tables import (
+    FRESH_CONFOUND,
     OURS,
     PAGE,
     TABLES,
@@ -322,16 +323,28 @@ def run_table(args: argparse.Namespace) -> CrossvalRecord | EvidenceRecord:
     return dataclasses.replace(record, command=args.command_line, comparisons=pairs)
 
 
+def command_of(given: Sequence[str]) -> str:
+    """The command, without the places of the machine that gave it."""
+    parts = list(given)
+    for place in ("--home", "--records"):
+        if place in parts:
+            at = parts.index(place)
+            del parts[at : at + 2]
+    return " ".join(["python scripts/experiments/evidence.py", *parts])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked; returns the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=(*TABLES, "docs"))
+    tables = [name for name in TABLES if name != FRESH_CONFOUND]
+    parser.add_argument("what", choices=(*tables, "docs"))
     parser.add_argument("--size", default="bench")
     parser.add_argument("--corpus-seed", type=int, default=0)
     parser.add_argument("--home", type=Path, default=Path("runs/evidence"), help="run directories")
     parser.add_argument("--records", type=Path, default=RECORDS, help="where the record goes")
+    parser.add_argument("--name", default="", help="of the record (default: the table's)")
     parser.add_argument("--folds", type=int, default=0, help="default: 4; confound: 3, one is run")
     parser.add_argument("--seeds", type=int, default=0, help="default: 3; confound: 5")
     parser.add_argument("--baselines", nargs="+", default=STRONGEST, help="of the headline")
@@ -347,13 +360,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw_confound(confound, ROOT / "docs/assets/confound.svg")
         return 0
     given = sys.argv[1:] if argv is None else argv
-    args.command_line = " ".join(["python scripts/experiments/evidence.py", *given])
+    args.command_line = command_of(given)
     args.folds = args.folds or (3 if args.what == "confound" else 4)
     args.seeds = args.seeds or (5 if args.what == "confound" else 3)
 
     def work() -> None:
         record = run_table(args)
-        write_record(args.records / f"{args.what}.json", record)
+        write_record(args.records / f"{args.name or args.what}.json", record)
         print(TABLES[args.what](record))
 
     return guarded(work)

@@ -52,6 +52,12 @@ def test_every_experiment_it_names_exists(script):
     assert set(names) == everything | set(script.names_in("ablations", "ABLATIONS"))
 
 
+def test_a_command_names_no_place_of_the_machine(script):
+    given = ["confound", "--home", "/here", "--seeds", "1", "--records", "/there", "--name", "x"]
+    command = "python scripts/experiments/evidence.py confound --seeds 1 --name x"
+    assert script.command_of(given) == command
+
+
 def test_new_takes_are_balanced_and_nobody_has_seen_them(script):
     actors, seed = 8, 3
     counts = emotion_counts(actors, 1, seed, script.NEW_TAKES)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -18,6 +19,10 @@ os.environ["XLA_FLAGS"] = " ".join(
     [FLAGS_BEFORE, QUICK_TO_COMPILE, "--xla_force_host_platform_device_count=2"]
 ).strip()
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # of pytest and its workers, for this run alone
+    programs = tempfile.TemporaryDirectory(prefix="jax_avemo_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -40,7 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_kept_from_test_to_test() -> Iterator[None]:
-    """`load` turns the user's cache on for the process; it is off again for the next test."""
+    """`load` turns the user's cache on for the process; the next test has this run's again."""
     yield
     if "jax" in sys.modules:
-        sys.modules["jax"].config.update("jax_compilation_cache_dir", None)
+        folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+        sys.modules["jax"].config.update("jax_compilation_cache_dir", folder)

@@ -113,6 +113,7 @@ def test_evaluate_needs_no_config_and_keeps_its_programs(home, tmp_path, monkeyp
     (home / "runs/whole/config.json").rename(home / "config.json")
     monkeypatch.chdir(home)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    jax.config.update("jax_compilation_cache_dir", None)  # as in a user's process
     try:
         assert cli.main(["evaluate", "runs/whole", "--split", "validation", "--json"]) == 0
     finally:

@@ -1,5 +1,6 @@
 """The network as evaluation, prediction and export run it: labels unseen, deterministic."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,16 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jax_avemo.models.avemo import AVEmo
+from jax_avemo.runtime.compilation import PROGRAMS_KEPT
 from jax_avemo.schema import UNKNOWN
 
 INPUTS = ("video", "video_mask", "video_time", "audio", "audio_length")
 """What of a `schema.Batch` is read."""
 UNCALIBRATED = 1.0
 
+Network = Callable[[Any, Mapping[str, Any]], dict[str, Array]]
 
-def make_network(
-    model: AVEmo, temperatures: Mapping[str, float]
-) -> Callable[[Any, Mapping[str, Any]], dict[str, Array]]:
+
+def make_network(model: AVEmo, temperatures: Mapping[str, float]) -> Network:
     """The function `(variables, inputs) -> outputs`, pure, deterministic.
 
     Inputs are those of `INPUTS`, and `valid` of a `schema.Batch`; labels are not read. Outputs:
@@ -62,6 +64,12 @@ def make_network(
         return outputs
 
     return network
+
+
+@functools.lru_cache(maxsize=PROGRAMS_KEPT)
+def jitted_network(model: AVEmo, temperatures: tuple[tuple[str, float], ...]) -> Network:
+    """`make_network`, compiled once for all networks of this form and these temperatures."""
+    return jax.jit(make_network(model, dict(temperatures)))
 
 
 def _none(rows: Any) -> Array:

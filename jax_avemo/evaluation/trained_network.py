@@ -15,7 +15,8 @@ from jax_avemo.runtime import devices
 from jax_avemo.runtime.compilation import keep_compiled_programs
 from jax_avemo.runtime.records import from_json
 from jax_avemo.training import build, checkpoints
-from jax_avemo.training.train_state import describe_state, evaluated_variables
+from jax_avemo.training.train_state import evaluated_variables
+from jax_avemo.training.train_step import describe_state
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from jax_avemo.data.windows import (
 )
 from jax_avemo.evaluation.calibration import apply_temperature, read_temperatures
 from jax_avemo.evaluation.enrolment import make_centred_heads
-from jax_avemo.evaluation.network import INPUTS, UNCALIBRATED, make_network
+from jax_avemo.evaluation.network import INPUTS, UNCALIBRATED, jitted_network
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.array_checks import check_frames, check_sound
 from jax_avemo.inference.collect import Collected
@@ -136,7 +136,7 @@ class Model:
         )
         self._index: LabelIndex = trained.index
         self._temperatures = temperatures or {}
-        self._network = jax.jit(make_network(trained.model, self._temperatures))
+        self._network = jitted_network(trained.model, tuple(self._temperatures.items()))
         self._centred_heads = (
             make_centred_heads(trained.model) if config.model.person_centred else None
         )

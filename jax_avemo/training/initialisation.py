@@ -18,7 +18,8 @@ from jax_avemo.runtime import multihost
 from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.progress import say
 from jax_avemo.training import build, checkpoints
-from jax_avemo.training.train_state import TrainState, describe_state
+from jax_avemo.training.train_state import TrainState
+from jax_avemo.training.train_step import describe_state
 
 _OF_SUBJECTS = ("identity_head", "identity_adversary", "emotion_adversary")
 """Parts whose classes are the training subjects: never taken over."""

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jax.sharding import Mesh
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
@@ -19,7 +18,6 @@ from jax_avemo.erasure.fit import fit_erasure
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.objectives import loss_balancing
 from jax_avemo.runtime import multihost
-from jax_avemo.runtime.devices import replicated
 from jax_avemo.schema import Labels
 from jax_avemo.training import build, optimizer
 
@@ -64,19 +62,6 @@ def initial_state(
         balancer_state=build_balancer(config, model).init(),
         erasure=erasure,
         skipped_steps=jnp.int32(0),
-    )
-
-
-def describe_state(config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh) -> TrainState:
-    """Shapes, types and placement of that state: nothing is compiled (which takes seconds)."""
-    shapes = jax.eval_shape(
-        partial(initial_state, config, model, total_steps),
-        jax.random.key(config.seed),
-        example_batch(config),
-    )
-    everywhere = replicated(mesh)
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
     )
 
 

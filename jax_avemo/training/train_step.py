@@ -243,6 +243,19 @@ def prepare_training(
     return make_state(jax.random.key(config.seed), example_batch(config)), train_step
 
 
+def describe_state(config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh) -> TrainState:
+    """Shapes, types and placement of that state: nothing is compiled (which takes seconds).
+
+    A process traces it once, whether it makes the state or reads one.
+    """
+    make_state, _ = training_programs(config, model, total_steps, mesh)
+    shapes = jax.eval_shape(make_state, jax.random.key(config.seed), example_batch(config))
+    everywhere = replicated(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
+    )
+
+
 def training_programs(
     config: ConfigDict, model: AVEmo, total_steps: int, mesh: Mesh
 ) -> tuple[Callable[..., TrainState], TrainStep]:

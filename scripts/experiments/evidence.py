@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 from evidence_figures import draw_confound
 from evidence_tables import (
+    MORE_CONFOUNDS,
     OURS,
     PAGE,
-    SECOND_CONFOUND,
     TABLES,
     BalancedUar,
     ConfoundRecord,
@@ -338,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    tables = [name for name in TABLES if name != SECOND_CONFOUND]
+    tables = [name for name in TABLES if name not in MORE_CONFOUNDS]
     parser.add_argument("what", choices=(*tables, "docs"))
     parser.add_argument("--size", default="bench")
     parser.add_argument("--corpus-seed", type=int, default=0)

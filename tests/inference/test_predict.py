@@ -7,7 +7,6 @@ from pathlib import Path
 
 import av
 import cv2
-import jax
 import numpy as np
 import pytest
 from support.audio_files import write_audio
@@ -17,7 +16,7 @@ from support.random_run import write_run
 from jax_avemo.data.clip import ClipOptions, make_clip
 from jax_avemo.data.pipeline import make_example
 from jax_avemo.evaluation.calibration import apply_temperature, write_calibration
-from jax_avemo.evaluation.network import make_network
+from jax_avemo.evaluation.network import jitted_network
 from jax_avemo.evaluation.results import TemperatureFit
 from jax_avemo.evaluation.trained_network import load_run
 from jax_avemo.inference import annotate, predict
@@ -70,7 +69,7 @@ def test_a_short_film_gets_the_probabilities_of_evaluation_divided_by_temperatur
     clip = make_clip(Recording(Labels("x", "", ""), path), options)
     row = make_example(clip, model.inputs, trained.index)
     batch = {name: np.stack([value]) for name, value in row.items()}
-    expected = jax.jit(make_network(trained.model, {}))(trained.variables, batch)
+    expected = jitted_network(trained.model, ())(trained.variables, batch)
     scaled = apply_temperature(np.asarray(expected["probabilities"], np.float64), 2.0)[0]
     np.testing.assert_allclose(window.probabilities, scaled, atol=1e-5)
     np.testing.assert_allclose(window.embedding, expected["z_e"][0], atol=1e-4)

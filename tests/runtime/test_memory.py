@@ -63,6 +63,7 @@ def faults(setup: str, program: str = PROGRAM) -> int:
     return int(statistics.median(map(int, ran.stdout.split())))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a matter of glibc")
 def test_what_a_computation_frees_is_kept_for_the_next(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
@@ -77,6 +78,7 @@ def test_however_large_a_piece_is_it_is_kept(monkeypatch):
     assert faults("", LARGE) < FEW
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a matter of glibc")
 def test_memory_is_not_kept_beside_an_accelerator(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

@@ -25,6 +25,7 @@ def film(tmp_path_factory) -> Path:
     return write_media(path, face_takes(12), sound=tone(1.2, rate=16_000), rate=16_000)
 
 
+@pytest.mark.slow
 def test_the_stages_make_up_the_whole(script, film, capsys):
     arguments = ["--source", str(film.parent), "--repeats", "2", "--memory", "8", "--json"]
     assert script.main(arguments) == 0

@@ -18,8 +18,8 @@ from jax_avemo.training.train_state import (
     TrainState,
     build_balancer,
     build_optimizer,
-    describe_state,
 )
+from jax_avemo.training.train_step import describe_state
 
 TOTAL_STEPS = 10
 

@@ -15,8 +15,8 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.records import from_json, to_json
 from jax_avemo.training import build, checkpoints, initialisation
 from jax_avemo.training.optimizer import build_optimizer, layer_rate
-from jax_avemo.training.train_state import describe_state, example_batch
-from jax_avemo.training.train_step import prepare_training
+from jax_avemo.training.train_state import example_batch
+from jax_avemo.training.train_step import describe_state, prepare_training
 
 INDEX = LabelIndex(tuple("abcd"), ("s1", "s2", "s3"))
 SPLIT = Split(

@@ -111,7 +111,7 @@ def make_predict(
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def _evaluation_step(model: AVEmo, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
-    network = devices.shared_by_rows(make_network(model, {}), mesh)
+    network = devices.shared_by_rows(make_network(model), mesh)
     return jax.jit(network, out_shardings=devices.replicated(mesh))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jax_avemo.models.avemo import AVEmo
 from jax_avemo.runtime.compilation import PROGRAMS_KEPT
@@ -16,26 +16,27 @@ INPUTS = ("video", "video_mask", "video_time", "audio", "audio_length")
 """What of a `schema.Batch` is read."""
 UNCALIBRATED = 1.0
 
-Network = Callable[[Any, Mapping[str, Any]], dict[str, Array]]
+Network = Callable[..., dict[str, Array]]
+Temperature = float | Float[Array, ""]
+Temperatures = tuple[Temperature, Temperature, Temperature]
+"""Of rows with video and audio, with video alone, with audio alone."""
 
 
-def make_network(model: AVEmo, temperatures: Mapping[str, float]) -> Network:
-    """The function `(variables, inputs) -> outputs`, pure, deterministic.
+def make_network(model: AVEmo) -> Network:
+    """The function `(variables, inputs, temperatures) -> outputs`, pure, deterministic.
 
     Inputs are those of `INPUTS`, and `valid` of a `schema.Batch`; labels are not read. Outputs:
     `probabilities` [B, emotions], softmax(logits / T) with the temperature of the modalities that
-    the row has (1 where none was fitted), `z`, `z_e`, and `z_i` where the network takes identity
+    the row has (1 where none are given), `z`, `z_e`, and `z_i` where the network takes identity
     apart.
-
-    Args:
-      model: the network.
-      temperatures: by `evaluation.calibration.MODALITIES`.
     """
-    both, video_alone, audio_alone = (
-        temperatures.get(name, UNCALIBRATED) for name in ("video+audio", "video", "audio")
-    )
 
-    def network(variables: Any, inputs: Mapping[str, Any]) -> dict[str, Array]:
+    def network(
+        variables: Any,
+        inputs: Mapping[str, Any],
+        temperatures: Temperatures = (UNCALIBRATED, UNCALIBRATED, UNCALIBRATED),
+    ) -> dict[str, Array]:
+        both, video_alone, audio_alone = temperatures
         rows = inputs["audio_length"].shape[0]
         batch = {name: inputs[name] for name in INPUTS}
         batch["valid"] = inputs.get("valid", jnp.ones(rows, bool))
@@ -67,9 +68,18 @@ def make_network(model: AVEmo, temperatures: Mapping[str, float]) -> Network:
 
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
-def jitted_network(model: AVEmo, temperatures: tuple[tuple[str, float], ...]) -> Network:
-    """`make_network`, compiled once for all networks of this form and these temperatures."""
-    return jax.jit(make_network(model, dict(temperatures)))
+def jitted_network(model: AVEmo) -> Network:
+    """`make_network`, compiled once for all networks of this form, whatever their temperatures."""
+    return jax.jit(make_network(model))
+
+
+def temperatures_of(fitted: Mapping[str, float] | None) -> Temperatures:
+    """Fitted temperatures by `evaluation.calibration.MODALITIES`; 1 where none was fitted."""
+    found = fitted or {}
+    both, video, audio = (
+        float(found.get(name, UNCALIBRATED)) for name in ("video+audio", "video", "audio")
+    )
+    return both, video, audio
 
 
 def _none(rows: Any) -> Array:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jax_avemo.evaluation.calibration import read_temperatures
-from jax_avemo.evaluation.network import INPUTS, make_network
+from jax_avemo.evaluation.network import INPUTS, make_network, temperatures_of
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.onnx_export import OPSET, run_onnx, to_onnx
 from jax_avemo.inference.timeline import APPARENT, SYNTHETIC_WARNING
@@ -67,10 +67,10 @@ def export_run(run: Path, target: Path, form: str) -> Exported:
     write, execute = {"stablehlo": (to_stablehlo, run_stablehlo), "onnx": (to_onnx, run_onnx)}[form]
     trained = load_run(run)
     temperatures = read_temperatures(trained.run, trained.step)
-    network = make_network(trained.model.clone(dtype="float32"), temperatures or {})
+    network = make_network(trained.model.clone(dtype="float32"))
 
     def closed(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return network(trained.variables, inputs)
+        return network(trained.variables, inputs, temperatures_of(temperatures))
 
     example = random_inputs(trained, rows=3)
     expected = {name: np.asarray(value) for name, value in jax.jit(closed)(example).items()}

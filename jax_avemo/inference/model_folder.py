@@ -178,7 +178,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _check_fit(model: AVEmo, variables: Any, config: ConfigDict, path: Path) -> None:
     """Refuse weights that are not those of the configured network, before anything is compiled."""
-    network = make_network(model, {})
+    network = make_network(model)
     batch = example_batch(config, 1, training=False)
     try:
         jax.eval_shape(network, variables, batch)

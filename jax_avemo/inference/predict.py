@@ -28,7 +28,12 @@ from jax_avemo.data.windows import (
 )
 from jax_avemo.evaluation.calibration import apply_temperature, read_temperatures
 from jax_avemo.evaluation.enrolment import make_centred_heads
-from jax_avemo.evaluation.network import INPUTS, UNCALIBRATED, jitted_network
+from jax_avemo.evaluation.network import (
+    INPUTS,
+    UNCALIBRATED,
+    jitted_network,
+    temperatures_of,
+)
 from jax_avemo.evaluation.trained_network import Trained, load_run
 from jax_avemo.inference.array_checks import check_frames, check_sound
 from jax_avemo.inference.collect import Collected
@@ -136,7 +141,7 @@ class Model:
         )
         self._index: LabelIndex = trained.index
         self._temperatures = temperatures or {}
-        self._network = jitted_network(trained.model, tuple(self._temperatures.items()))
+        self._network = jitted_network(trained.model)
         self._centred_heads = (
             make_centred_heads(trained.model) if config.model.person_centred else None
         )
@@ -372,7 +377,7 @@ class Model:
             part = list(rows[first : first + self._batch])
             part += [padding_row(self.inputs)] * (self._batch - len(part))
             inputs = {name: np.stack([row[name] for row in part]) for name in INPUTS}
-            outputs = self._network(self._variables, inputs)
+            outputs = self._network(self._variables, inputs, temperatures_of(self._temperatures))
             found.append({name: np.asarray(value) for name, value in outputs.items()})
         return {name: np.concatenate([f[name] for f in found])[: len(rows)] for name in found[0]}
 

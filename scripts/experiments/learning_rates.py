@@ -3,7 +3,7 @@
     python scripts/experiments/learning_rates.py --source PATH   RAVDESS speech, audio alone
     python scripts/experiments/learning_rates.py --docs          the table from the record alone
 
-One fold of six, one seed, 3 to 4 minutes a network on one core. A network that is finished is read,
+Two folds of six, one seed, 3 to 4 minutes a network on one core. A network that is finished is read,
 not trained again. No figure of test subjects is read. The record goes to
 configs/results/learning_rates.json, the table to docs/results.md.
 """
@@ -28,7 +28,7 @@ RECORD = ROOT / "configs/results/learning_rates.json"
 MARK = "learning rates"
 COMMAND = "python scripts/experiments/learning_rates.py --source PATH"
 RATES = (0.001, 0.002, 0.004)
-FOLDS, FOLDS_RUN = 6, (0,)
+FOLDS, FOLDS_RUN = 6, (0, 1)
 COMPARED = (REFERENCE, "decoupled")
 
 
@@ -108,7 +108,7 @@ def table(record: LearningRateRecord) -> str:
     lines = [(name, *(percent(found[name, rate].uar) for rate in rates)) for name in names]
     header = ("UAR of validation subjects, %", *(f"{rate:g}" for rate in rates))
     return markdown(header, lines) + (
-        f"RAVDESS speech, real, audio alone, size `{record.size}`, fold "
+        f"RAVDESS speech, real, audio alone, size `{record.size}`, folds "
         f"{', '.join(str(fold) for fold in record.folds_run)} of {record.folds}, "
         f"{len(record.seeds)} seed, {record.validation_subjects} validation subjects. Commit "
         f"{', '.join(record.commits)}; `{record.command}`."

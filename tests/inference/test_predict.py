@@ -69,7 +69,7 @@ def test_a_short_film_gets_the_probabilities_of_evaluation_divided_by_temperatur
     clip = make_clip(Recording(Labels("x", "", ""), path), options)
     row = make_example(clip, model.inputs, trained.index)
     batch = {name: np.stack([value]) for name, value in row.items()}
-    expected = jitted_network(trained.model, ())(trained.variables, batch)
+    expected = jitted_network(trained.model)(trained.variables, batch)
     scaled = apply_temperature(np.asarray(expected["probabilities"], np.float64), 2.0)[0]
     np.testing.assert_allclose(window.probabilities, scaled, atol=1e-5)
     np.testing.assert_allclose(window.embedding, expected["z_e"][0], atol=1e-4)
@@ -257,6 +257,7 @@ def test_a_picture_that_is_damaged_or_not_for_this_network_is_one_line(model, tm
         model.predict(tmp_path / "x.png")
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_predicts(run, film, tmp_path):
     script = (
         "import sys\nfrom jax_avemo import load\n"

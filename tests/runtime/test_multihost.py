@@ -106,6 +106,7 @@ def test_two_processes_share_values_batches_and_the_decision_to_stop(tmp_path):
     assert said[0]["devices"] == 4
 
 
+@pytest.mark.slow
 def test_a_mistake_of_one_process_ends_the_first_in_the_middle_of_its_work(tmp_path):
     began = time.monotonic()
     first, second = both("waits_for_a_mistake", tmp_path)

@@ -38,8 +38,9 @@ def begin_corpus(home: Path) -> None:
     write_json(folder / "unfinished.json", corpus | {"generator_version": GENERATOR_VERSION})
 
 
-def arguments(home: Path, workdir: str) -> list[str]:
-    cache = f"--config.train.compilation_cache_dir={home}/compiled"
+def arguments(workdir: str) -> list[str]:
+    # JAX takes its first folder of programs for good: this process and its children share one.
+    cache = f"--config.train.compilation_cache_dir={os.environ['JAX_COMPILATION_CACHE_DIR']}"
     return [TINY, f"--workdir={workdir}", "--config.train.epochs=4", cache]
 
 
@@ -48,7 +49,7 @@ def command(home: Path, workdir: str, *more: str, devices: int = 1) -> dict:
     flags = os.environ["XLA_FLAGS"].replace("device_count=2", f"device_count={devices}")
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     return {
-        "args": [sys.executable, "-m", "jax_avemo.main", *arguments(home, workdir), *more],
+        "args": [sys.executable, "-m", "jax_avemo.main", *arguments(workdir), *more],
         "cwd": home,
         "env": environment,
         "text": True,
@@ -63,7 +64,7 @@ def experiment_here(home: Path, workdir: str) -> str:
     """What the main job prints, in this process: it traces a network's programs once."""
     printed = io.StringIO()
     with contextlib.chdir(home), contextlib.redirect_stdout(printed):
-        assert main.main(arguments(home, workdir)) == 0
+        assert main.main(arguments(workdir)) == 0
     return printed.getvalue()
 
 

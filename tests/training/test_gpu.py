@@ -60,7 +60,7 @@ def three_steps(device, size: str = "tiny", **changes) -> tuple:
             state, metrics = step(state, batch, jax.random.key(0))
             losses.append({name: float(value) for name, value in metrics.items()})
         assert jax.tree.leaves(state.params)[0].devices() == {device}
-        predicted = jax.jit(make_network(model, {}))(evaluated_variables(state), batch)
+        predicted = jax.jit(make_network(model))(evaluated_variables(state), batch)
         return losses, jax.device_get(state), np.asarray(predicted["probabilities"])
 
 
@@ -81,7 +81,7 @@ def test_a_gpu_predicts_what_the_processor_predicts(gpu):
     found = []
     for device in (gpu, jax.devices("cpu")[0]):
         with jax.default_device(device), jax.default_matmul_precision("float32"):
-            step = jax.jit(make_network(model, {}))
+            step = jax.jit(make_network(model))
             placed = jax.device_put((evaluated_variables(state), a_batch(config)), device)
             found.append({name: np.asarray(value) for name, value in step(*placed).items()})
     for name, value in found[1].items():

@@ -64,7 +64,7 @@ def test_the_tiny_network_memorises_16_clips():
     assert first > 1.0  # about log 4
     assert float(metrics["loss/emotion"]) < 0.1 * first
     # The averaged weights with running statistics, as `evaluate` and `export` take them.
-    found = jax.jit(make_network(model, {}))(
+    found = jax.jit(make_network(model))(
         evaluated_variables(state), jax.tree.map(jnp.asarray, batch)
     )
     right = np.argmax(found["probabilities"], axis=1) == batch["emotion"]

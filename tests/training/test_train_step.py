@@ -39,7 +39,7 @@ def world():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_both_steps_lower_for_other_platforms(world, platform):
     _, model, batch, state, step = world
-    evaluation = jitted_network(model, ())
+    evaluation = jitted_network(model)
     for traced in (
         step.trace(state, batch, jax.random.key(0)),
         evaluation.trace(evaluated_variables(state), batch),

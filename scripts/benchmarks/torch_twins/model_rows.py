@@ -79,7 +79,7 @@ def inference_calls(setting: Setting, batch: Any, tensors: Any, seen: Any) -> An
     def ours() -> tuple[Call, Any]:
         init = jax.jit(lambda key, b: model.init(key, b, train=False))
         variables = stirred(init(jax.random.key(0), batch))
-        network = jax.jit(make_network(model, {}))
+        network = jax.jit(make_network(model))
         placed = jax.device_put((variables, {k: v for k, v in batch.items() if k in INPUTS}))
         return lambda: jax.block_until_ready(network(*placed)), variables
 

@@ -3,8 +3,8 @@
     python scripts/experiments/learning_rates.py --source PATH   RAVDESS speech, audio alone
     python scripts/experiments/learning_rates.py --docs          the table from the record alone
 
-Two folds of six, one seed, 3 to 4 minutes a network on one core. A network that is finished is read,
-not trained again. No figure of test subjects is read. The record goes to
+Two folds of six, one seed, 3 to 4 minutes a network on one core. A network that is finished is
+read, not trained again. No figure of test subjects is read. The record goes to
 configs/results/learning_rates.json, the table to docs/results.md.
 """
 

@@ -37,10 +37,14 @@ from jax_avemo.schema import shared_emotion
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/results.md"
 CORPORA = ("emodb", "ravdess")
+FUSION = "fusion_only-model.person_centred-True-objective.person_centred_weight-0.0"
+"""Fusion alone that can enrol: its loss is that of fusion alone."""
 EXPERIMENTS = {
-    "fusion_only": "fusion alone",
+    FUSION: "fusion alone",
+    "as_described": "as described",
     "wide_z_e": "person-centred",
     "person_centred": "both",
+    "decoupled": "decoupled",
 }
 """Folder of the networks -> name of the row; the first is what the others are compared with."""
 ENROLLED = 8

@@ -53,7 +53,7 @@ def test_truth_names_every_clip(folder):
 
 def test_a_stopped_run_goes_on_and_makes_the_same_bytes(folder, tmp_path):
     made = tmp_path / "made"
-    kept = begun(folder, made, missing=1)
+    kept = begun(folder, made, missing=2)
     before = kept.stat().st_mtime_ns
     write_corpus(made, **ARGUMENTS, workers=1)
     assert contents(made) == contents(folder)
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path, folder, monkey
             lost.append(worker)
 
     made = tmp_path / "made"
-    begun(folder, made, missing=1)
+    begun(folder, made, missing=3)
     monkeypatch.setattr(sandbox._Child, "give", give)
     if kind == signal.SIGSTOP:
         monkeypatch.setattr(corpus, "_LIMITS", sandbox.Limits(seconds=60))

@@ -1,4 +1,4 @@
-"""One device or eight: the same step."""
+"""One device or eight, this platform or another: the same step."""
 
 import json
 import os
@@ -8,10 +8,16 @@ import sys
 import jax
 import numpy as np
 import pytest
+from support.random_run import TOTAL_STEPS, random_state
 
+from jax_avemo import config as settings
+from jax_avemo.evaluation.network import make_network
 from jax_avemo.models.audio.fourier import rfft
 from jax_avemo.runtime import devices
 from jax_avemo.runtime.errors import UserError
+from jax_avemo.training import build
+from jax_avemo.training.train_state import evaluated_variables, example_batch
+from jax_avemo.training.train_step import training_programs
 
 THREE_STEPS = """
 import json, sys
@@ -67,6 +73,28 @@ def test_the_method_as_written_takes_a_step():
     done = run_steps(1, "full", rows=2, steps=1)
     assert done["parameters"] > 25e6
     assert all(np.isfinite(value) for value in done["losses"][0].values())
+
+
+@pytest.fixture(scope="module")
+def traced_steps():
+    """The training step and the evaluation step, traced, of two clips."""
+    config = settings.make_config("x", "tiny")
+    model = build.build_model(config, 8, 2)
+    _, step = training_programs(config, model, TOTAL_STEPS, devices.data_mesh())
+    state = random_state(config, model)
+    batch = example_batch(config, rows=2)
+    evaluation = jax.jit(make_network(model))
+    return (
+        step.trace(state, batch, jax.random.key(0)),
+        evaluation.trace(evaluated_variables(state), batch),
+    )
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_both_steps_lower_for_other_platforms(traced_steps, platform):
+    for traced in traced_steps:
+        lowered = traced.lower(lowering_platforms=(platform,))
+        assert "stablehlo.convolution" in lowered.as_text()
 
 
 def test_a_batch_the_devices_cannot_share_is_refused():

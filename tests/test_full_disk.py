@@ -96,10 +96,8 @@ def test_a_checkpoint_that_finds_no_room_costs_no_other(disk, capfd):
 
     def save(step: int):
         def work() -> None:
-            manager = checkpoints.open_checkpoints(place)
-            checkpoints.save(manager, step, state, {"step": step}, 0.1 * step)
-            checkpoints.finish(manager)
-            manager.close()
+            with checkpoints.writing(place) as manager:
+                checkpoints.save(manager, step, state, {"step": step}, 0.1 * step)
 
         return lambda: command_line.guarded(work)
 

@@ -33,6 +33,7 @@ from jax_avemo.runtime.errors import UserError
 from jax_avemo.runtime.files import locked, write_json
 from jax_avemo.runtime.records import to_json
 from jax_avemo.training import checkpoints
+from jax_avemo.training.metric_writer import MetricsLog
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,35 @@ def test_a_finished_experiment_is_not_done_again(home):
     assert all(after[p] == before[p] for p in unchanged)
 
 
-@pytest.mark.parametrize(
-    "kind", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+class BrokenOff(BaseException):
+    """A stop in the middle of training that nothing catches."""
+
+
+def test_broken_off_and_started_again_ends_in_the_same_bytes(home, monkeypatch):
+    run, write = home / "runs/broken", MetricsLog.write
+
+    def write_until_step_9(log, step, kind, values):
+        write(log, step, kind, values)
+        if step == 9:
+            raise BrokenOff
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsLog, "write", write_until_step_9)
+        with pytest.raises(BrokenOff):
+            experiment_here(home, "runs/broken")
+    assert not (run / "results.json").exists()
+    log, (saved,) = run / "metrics.jsonl", (run / "checkpoints").iterdir()
+    # As a kill leaves them: half a line, and a checkpoint that was being written.
+    log.write_bytes(log.read_bytes() + b'{"step": 10, "ki')
+    shutil.copytree(saved, saved.with_name("10.orbax-checkpoint-tmp"))
+    experiment_here(home, "runs/broken")
+    assert log.read_bytes() == (home / "runs/whole/metrics.jsonl").read_bytes()
+    assert fingerprint(run) == fingerprint(home / "runs/whole")
+    assert not list((run / "checkpoints").glob("*tmp*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_and_started_again_ends_in_the_same_bytes(home, kind):
     workdir = f"runs/{kind.name}"
     run = home / workdir

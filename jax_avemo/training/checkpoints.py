@@ -70,6 +70,17 @@ def open_checkpoints(run: Path, *, read_only: bool = False) -> ocp.CheckpointMan
     )
 
 
+@contextlib.contextmanager
+def writing(run: Path) -> Iterator[ocp.CheckpointManager]:
+    """The checkpoints of a run, to write. What `save` began is waited for, after an error too."""
+    manager = open_checkpoints(run)
+    try:
+        yield manager
+    finally:
+        with _full_disk(manager):
+            manager.close()
+
+
 def save(
     manager: ocp.CheckpointManager, step: int, state: Any, about: dict[str, Any], uar: float | None
 ) -> None:

@@ -82,30 +82,30 @@ def train(
     total_steps = count_steps(config, len(rows))
     model = build.build_model(config, len(index.emotions), len(index.subjects))
     state, train_step = prepare_training(config, model, total_steps, mesh)
-    manager = checkpoints.open_checkpoints(run)
-    saved = checkpoints.restore_latest(manager, state)
-    if saved is None:
-        saved = initialisation.given(config, state, index, split, mesh)
-    state = saved
-    start = int(state.step)
-    evaluate, embed = make_evaluate(model, mesh, index)
-    labels = [clips.labels[row] for row in rows]
-    job = Job(
-        train_step=train_step,
-        batches=training_inputs(config, clips, rows, index, mesh, start),
-        total_steps=total_steps,
-        fit_erasure=partial(with_fitted_erasure, embed=embed, labels=labels, index=index),
-        evaluate=evaluate,
-        manager=manager,
-        facts=checkpoint_facts(config, clips, split, index, total_steps),
-    )
-    first, size = multihost.is_first(), config.train.batch_size
-    bar = Progress(total_steps * size, "training", unit="clips", start=start * size, shown=first)
-    log = MetricsLog(run / "metrics.jsonl" if first else None, start)
-    with log, bar as progress, _signals() as came:
-        _loop(config, state, job, log, progress, came)
-    checkpoints.finish(manager)
-    manager.close()
+    with checkpoints.writing(run) as manager:
+        saved = checkpoints.restore_latest(manager, state)
+        if saved is None:
+            saved = initialisation.given(config, state, index, split, mesh)
+        state = saved
+        start = int(state.step)
+        evaluate, embed = make_evaluate(model, mesh, index)
+        labels = [clips.labels[row] for row in rows]
+        job = Job(
+            train_step=train_step,
+            batches=training_inputs(config, clips, rows, index, mesh, start),
+            total_steps=total_steps,
+            fit_erasure=partial(with_fitted_erasure, embed=embed, labels=labels, index=index),
+            evaluate=evaluate,
+            manager=manager,
+            facts=checkpoint_facts(config, clips, split, index, total_steps),
+        )
+        first, size = multihost.is_first(), config.train.batch_size
+        bar = Progress(
+            total_steps * size, "training", unit="clips", start=start * size, shown=first
+        )
+        log = MetricsLog(run / "metrics.jsonl" if first else None, start)
+        with log, bar as progress, _signals() as came:
+            _loop(config, state, job, log, progress, came)
 
 
 class Job(NamedTuple):

@@ -74,8 +74,6 @@ def write_run(run: Path, changes: dict | None = None) -> Path:
         "clips": "none",
         "total_steps": TOTAL_STEPS,
     }
-    manager = checkpoints.open_checkpoints(run)
-    checkpoints.save(manager, 3, state, about, 0.5)
-    manager.wait_until_finished()
-    manager.close()
+    with checkpoints.writing(run) as manager:
+        checkpoints.save(manager, 3, state, about, 0.5)
     return run

@@ -20,10 +20,8 @@ ABOUT = {"config": {"train.epochs": 4, "pair": (1, 2)}, "validation": {"uar": 0.
 @pytest.fixture(scope="module")
 def step(tmp_path_factory):
     run = tmp_path_factory.mktemp("run")
-    manager = checkpoints.open_checkpoints(run)
-    checkpoints.save(manager, 3, STATE, ABOUT, 0.5)
-    checkpoints.finish(manager)
-    manager.close()
+    with checkpoints.writing(run) as manager:
+        checkpoints.save(manager, 3, STATE, ABOUT, 0.5)
     return run / "checkpoints/3"
 
 

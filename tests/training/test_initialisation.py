@@ -165,7 +165,6 @@ def run(started, tmp_path_factory):
     """A run directory with one checkpoint of that network."""
     config, _, _, state = started
     folder = tmp_path_factory.mktemp("run")
-    manager = checkpoints.open_checkpoints(folder)
     about = {
         "config": settings.to_dict(config),
         "split": to_json(SPLIT),
@@ -173,9 +172,8 @@ def run(started, tmp_path_factory):
         "subjects": list(INDEX.subjects),
         "total_steps": 10,
     }
-    checkpoints.save(manager, 3, state, about, 0.5)
-    checkpoints.finish(manager)
-    manager.close()
+    with checkpoints.writing(folder) as manager:
+        checkpoints.save(manager, 3, state, about, 0.5)
     return folder
 
 

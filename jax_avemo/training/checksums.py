@@ -24,9 +24,20 @@ class DamagedError(Exception):
 
 
 def sums_of(state: Any, about: Any, metrics: Any) -> dict[str, Any]:
-    """The item `checksums` of a checkpoint."""
-    leaves = {name: _sum(_on_host(leaf)) for name, leaf in named_leaves(state).items()}
+    """The item `checksums` of a checkpoint, of a state on the host."""
+    leaves = {name: _sum(leaf) for name, leaf in named_leaves(state).items()}
     return {"state": leaves, "about": _json_sum(about), "metrics": _json_sum(metrics)}
+
+
+def on_host(state: Any) -> Any:
+    """The state in NumPy arrays, whole on every host."""
+
+    def fetch(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return np.asarray(leaf.addressable_data(0))  # replicated: every host has the whole
+        return np.asarray(leaf)
+
+    return jax.tree.map(fetch, state)
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
@@ -92,12 +103,6 @@ def _read_arrays(folder: Path) -> Any:
         tree = reader.metadata(folder).item_metadata.tree
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         return reader.restore(folder, restore_args=arguments)
-
-
-def _on_host(leaf: Any) -> np.ndarray:
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return np.asarray(leaf.addressable_data(0))  # replicated: every host has the whole
-    return np.asarray(leaf)
 
 
 def _json_sum(value: Any) -> int:

@@ -81,8 +81,9 @@ def test_what_is_gone_is_damage(step, tmp_path, name):
 def test_sums_tell_types_shapes_and_signs_apart():
     values = [np.zeros(4, np.float32), np.zeros(4, np.int32), np.zeros((2, 2), np.float32)]
     values += [-np.zeros(4, np.float32), np.zeros(5, np.float32), jnp.zeros(4, jnp.bfloat16)]
-    sums = [checksums.sums_of({"x": value}, {}, {})["state"]["x"] for value in values]
+    sums = [checksums.sums_of(checksums.on_host({"x": value}), {}, {}) for value in values]
+    sums = [item["state"]["x"] for item in sums]
     assert len(set(sums)) == len(sums)
-    assert checksums.sums_of(STATE, ABOUT, {}) == checksums.sums_of(
+    assert checksums.sums_of(checksums.on_host(STATE), ABOUT, {}) == checksums.sums_of(
         jax.tree.map(np.asarray, STATE), dict(reversed(ABOUT.items())), {}
     )

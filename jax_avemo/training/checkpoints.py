@@ -88,8 +88,8 @@ def save(
     if step in manager.all_steps():
         return
     metrics = {SELECTED_BY: -math.inf if uar is None else uar}
-    # Of arrays on several devices Orbax writes a slice from each, and compiles each slice: the
-    # first checkpoint at `tiny` took 5.0 s on two devices, and 0.5 s from the host.
+    # Of an array on several devices Orbax writes a slice from each and compiles every slice: the
+    # first checkpoint then holds training up for seconds (scripts/benchmarks/checkpoint.py).
     state = checksums.on_host(state)
     with _full_disk(manager):
         saved = manager.save(

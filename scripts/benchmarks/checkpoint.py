@@ -3,11 +3,11 @@
     python scripts/benchmarks/checkpoint.py                     # size `cpu`, on 1 and 2 devices
     python scripts/benchmarks/checkpoint.py --size full --devices 8
 
-The state of a training, its values random, is saved five times. `ours` fetches it to the host, sums every leaf and
-hands Orbax NumPy arrays. `Orbax` is its `CheckpointManager` with the arrays as they lie on the
-devices, replicated, and no checksums. `held up` is the time until training could go on, `written`
-until the last byte is on the disk. Each line is a process of its own; its devices are fake and
-share the cores.
+The state of a training, its values random, is saved five times. `ours` fetches it to the host, sums
+every leaf and hands Orbax NumPy arrays. `Orbax` is its `CheckpointManager` with the arrays as they
+lie on the devices, replicated, and no checksums. `held up` is the time until training could go on,
+`written` until the last byte is on the disk. Each line is a process of its own; its devices are
+fake and share the cores.
 """
 
 import argparse

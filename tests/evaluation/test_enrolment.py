@@ -1,5 +1,6 @@
 """The mean of a person's other clips, and the heads of centred embeddings."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def test_the_heads_read_z_less_the_persons_mean_plus_the_mean_of_all():
     overall = variables["batch_stats"]["embedding_mean"]["mean"]
     z = np.random.default_rng(2).normal(size=(len(batch["valid"]), len(overall))).astype("float32")
     heads = make_centred_heads(model)
-    plain = model.apply(variables, jnp.asarray(z), train=False, method="separate")
+    separate = jax.jit(lambda v, x: model.apply(v, x, train=False, method="separate"))
+    plain = separate(variables, jnp.asarray(z))
     probabilities, z_e = heads(variables, z + 3.0, 3.0 + np.tile(overall, (len(z), 1)))
     np.testing.assert_allclose(z_e, plain.emotion_embedding, atol=1e-4)
     logits = np.asarray(plain.emotion_logits, np.float64)

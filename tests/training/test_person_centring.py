@@ -1,5 +1,7 @@
 """Person-centred embeddings against a loop, and the emotion loss that they add to the step."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,18 +80,10 @@ def test_the_emotion_loss_is_that_share_of_the_centred_loss(share):
     stats = {**variables["batch_stats"], "embedding_mean": {"mean": mean}}
     trunk = TrunkOutputs(z, None, None)
     context = TrunkContext(z, None, None)
-    values, _ = head_losses(
-        model,
-        config.objective,
-        batch,
-        context,
-        jnp.float32(0.0),
-        jax.random.key(0),
-        stats,
-        params,
-        trunk,
-    )
+    heads = jax.jit(partial(head_losses, model, config.objective))
+    values, _ = heads(batch, context, jnp.float32(0.0), jax.random.key(0), stats, params, trunk)
 
+    @jax.jit
     def entropy(embedding):
         found = model.apply({"params": params}, embedding, train=True, method="separate")
         return losses.softmax_cross_entropy(

@@ -22,10 +22,13 @@ def random_track(seed: int, frames: int = 90, real: int = 70) -> dict[str, np.nd
     }
 
 
+@jax.jit
+def _functionals(track):
+    return module.functionals(**track, centres_hz=CENTRES, hop_seconds=HOP)
+
+
 def measure(track) -> np.ndarray:
-    arrays = {key: jnp.asarray(value) for key, value in track.items()}
-    found = module.functionals(**arrays, centres_hz=CENTRES, hop_seconds=HOP)
-    return np.asarray(found)
+    return np.asarray(_functionals(track))
 
 
 def reference(track) -> np.ndarray:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,8 @@ import pytest
 from jax_avemo.models.audio import prosody as module
 
 RATE, HOP = 16000, 0.016
+prosody = partial(module.prosody, sample_rate=RATE, hop_seconds=HOP)
+run = jax.jit(prosody)
 
 
 def voice(hertz: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -18,10 +22,7 @@ def voice(hertz: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def analyse(audio: np.ndarray) -> np.ndarray:
     mask = jnp.ones((1, 1 + len(audio) // 256), bool)
-    found = module.prosody(
-        jnp.asarray(audio, jnp.float32)[None], mask, sample_rate=RATE, hop_seconds=HOP
-    )
-    return np.asarray(found)[0]
+    return np.asarray(run(jnp.asarray(audio, jnp.float32)[None], mask))[0]
 
 
 @pytest.mark.parametrize("hertz", [85.0, 120.0, 197.0, 305.0, 440.0])
@@ -82,11 +83,9 @@ def test_padding_changes_nothing_and_gradients_are_finite():
     count = 1 + RATE // 256
     mask = jnp.arange(count)[None] * 256 < 8000
 
-    def run(x, m):
-        return module.prosody(x, m, sample_rate=RATE, hop_seconds=HOP)
-
     short = run(jnp.asarray(audio[:, :8192]), mask[:, :33])
     long = run(jnp.asarray(audio), mask)
     np.testing.assert_allclose(long[:, :32], short[:, :32], atol=2e-4)
     assert not np.asarray(long[:, 32:]).any()
-    assert np.isfinite(jax.grad(lambda x: run(x, mask).sum())(jnp.asarray(audio))).all()
+    gradient = jax.jit(jax.grad(lambda x: prosody(x, mask).sum()))(jnp.asarray(audio))
+    assert np.isfinite(gradient).all()

@@ -69,14 +69,16 @@ def test_padding_changes_nothing_whatever_it_contains(example):
 
 def test_the_nearest_element_dominates_and_equally_near_ones_share():
     sequence, times = jnp.asarray([[[1.0], [2.0], [4.0]]]), jnp.asarray([[0.0, 1.0, 2.0]])
-    aligned, _ = align(sequence, times, jnp.ones((1, 3), bool), jnp.asarray([[0.1, 1.5]]), 0.1, 1.0)
+    aligned, _ = jitted_align(
+        sequence, times, jnp.ones((1, 3), bool), jnp.asarray([[0.1, 1.5]]), 0.1, 1.0
+    )
     np.testing.assert_allclose(aligned[0, :, 0], [1.0, 3.0], atol=1e-5)
 
 
 def test_far_from_everything_the_nearest_still_wins_while_the_gap_allows():
     """All Gaussian weights underflow there; their softmax does not."""
     sequence, times = jnp.asarray([[[1.0], [2.0]]]), jnp.asarray([[0.0, 1.0]])
-    aligned, mask = align(
+    aligned, mask = jitted_align(
         sequence, times, jnp.ones((1, 2), bool), jnp.asarray([[60.0]]), 0.01, 100.0
     )
     assert mask.all()

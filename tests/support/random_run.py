@@ -14,11 +14,7 @@ from jax_avemo.runtime import devices
 from jax_avemo.runtime.records import to_json
 from jax_avemo.schema import RAVDESS_EMOTIONS, Labels
 from jax_avemo.training import build, checkpoints
-from jax_avemo.training.train_state import (
-    TrainState,
-    build_balancer,
-    build_optimizer,
-)
+from jax_avemo.training.train_state import TrainState, build_balancer
 from jax_avemo.training.train_step import describe_state
 
 TOTAL_STEPS = 10
@@ -39,7 +35,7 @@ def random_state(config: ConfigDict, model: AVEmo) -> TrainState:
     like = describe_state(config, model, TOTAL_STEPS, devices.data_mesh())
     state = jax.tree_util.tree_map_with_path(filled, like)
     return state.replace(
-        opt_state=build_optimizer(config, TOTAL_STEPS).init(state.params),
+        opt_state=jax.tree.map(np.zeros_like, state.opt_state),  # as AdamW begins
         balancer_state=build_balancer(config, model).init(),
     )
 

@@ -92,7 +92,8 @@ def test_self_attention_drops_only_in_training(attention, x):
     one, two = train(jax.random.key(1)), train(jax.random.key(2))
     assert np.abs(one - two).max() > 0.01
     np.testing.assert_array_equal(one, train(jax.random.key(1)))
-    evaluated = module.apply(variables, x, jnp.asarray(MASK), False)  # asks for no key
+    evaluate = jax.jit(lambda: module.apply(variables, x, jnp.asarray(MASK), False))
+    evaluated = evaluate()  # asks for no key
     np.testing.assert_allclose(evaluated, apply(variables, x, MASK)[0], atol=1e-5)
 
 

@@ -1,17 +1,17 @@
 """What the image network sees: scaling and the luminance of a clip."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_avemo.models.video.pixels import (
-    CHANNELS,
-    local_contrast,
-    luminance_of,
-    scale_pixels,
-    standardise_luminance,
-)
+from jax_avemo.models.video import pixels
+from jax_avemo.models.video.pixels import CHANNELS
 
+standardise_luminance = jax.jit(pixels.standardise_luminance)
+local_contrast = jax.jit(pixels.local_contrast)
+luminance_of = jax.jit(pixels.luminance_of)
+scale_pixels = jax.jit(pixels.scale_pixels, static_argnums=(2, 3, 4))
 MASK = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], bool)
 HALF, QUARTER = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 

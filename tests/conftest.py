@@ -26,10 +26,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # of pytest and its workers, 
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+import support.shape_checks  # noqa: E402, F401
 from jaxtyping import install_import_hook  # noqa: E402
-from support.shape_checks import modules_with_shapes  # noqa: E402
 
-install_import_hook(modules_with_shapes("jax_avemo"), "support.shape_checks.typechecker")
+install_import_hook("jax_avemo", "support.shape_checks.typechecker")
 # A busy machine is no failure: hypothesis's 200 ms an example are the wall's.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")

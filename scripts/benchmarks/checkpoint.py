@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -97,7 +96,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     lines = [f"| way, devices | {' | '.join(parts)} |", "|---" * (len(parts) + 1) + "|"]
     for name, seconds in rows.items():
         way, devices = name.split(", ")
-        ours: dict[str, Any] = rows[f"ours, {devices}"]
+        ours = rows[f"ours, {devices}"]
         cells = [
             f"{seconds[part]:.2f}"
             + ("" if way == "ours" else f" (x{seconds[part] / ours[part]:.1f})")
